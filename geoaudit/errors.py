@@ -20,7 +20,8 @@ A message says what was wrong, what was got, and what to do.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 
 class GeoauditError(Exception):
@@ -66,7 +67,14 @@ class SuiteError(GeoauditError):
 
 
 class NothingToMeasure(GeoauditError):
-    """The checkpoint loaded, but this number cannot be had from it."""
+    """The checkpoint loaded, but this number cannot be had from it.
+
+    `detail` is what there is to show in its place (JSON-able), such as the frontier where no carrier is admissible.
+    """
+
+    def __init__(self, why: str, detail: Mapping[str, Any] | None = None) -> None:
+        super().__init__(why)
+        self.detail = dict(detail or {})
 
 
 class BrokenCheckpoint(NothingToMeasure):

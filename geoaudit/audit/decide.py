@@ -1,0 +1,151 @@
+"""A measurement against a bound: the four outcomes. Pure: no files, no clock, no torch, no scipy.
+
+*passed*: the whole interval satisfies the bound. *failed*: the whole interval violates it. *inconclusive*: it straddles.
+*invalid*: there is no number, or a validity check says that it must not be trusted. NaN never passes.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from geoaudit.records import Flag, Measurement
+from geoaudit.stats.proportions import certifiable, n_to_certify, n_to_decide
+
+Outcome = Literal["passed", "failed", "inconclusive", "invalid"]
+OUTCOMES: tuple[Outcome, ...] = ("failed", "invalid", "inconclusive", "passed")
+"""Worst first."""
+By = Literal["interval", "estimate"]
+
+
+@dataclass(frozen=True)
+class Decision:
+    """The outcome of one assertion, with one sentence that says why."""
+
+    outcome: Outcome
+    by: By
+    sentence: str
+    flags: tuple[Flag, ...] = ()
+    needed_n: int | None = None
+    """For an inconclusive rate: about how many prompts would decide, were the observed rate the true one."""
+
+
+def decide(comparator: str, bound: tuple[float, ...], measurement: Measurement, *, by: By) -> Decision:
+    """Decide one assertion.
+
+    Args:
+        comparator: at_most, at_least, between or equals.
+        bound: one number, two for between.
+        measurement: what was measured.
+        by: whether the interval or the point estimate is compared.
+    """
+    flags = measurement.flags
+    if measurement.estimate is None:
+        return Decision("invalid", by, f"not measured: {measurement.why_missing}", flags)
+    if not math.isfinite(measurement.estimate):
+        return Decision("invalid", by, f"the value is {measurement.estimate}, not a number", flags)
+    stops = [flag for flag in flags if flag.effect == "stops"]
+    if stops:
+        return Decision("invalid", by, "; ".join(f"{flag.name}: {flag.sentence}" for flag in stops), flags)
+    if by == "interval" and (measurement.low is None or measurement.high is None):
+        return Decision("invalid", by, "there is no interval, and the interval decides", flags)
+    low, high = _ends(measurement, by)
+    if not (math.isfinite(low) and math.isfinite(high) and low <= high):
+        return Decision("invalid", by, f"the interval [{low}, {high}] is not one", flags)
+    outcome = _compare(comparator, bound, low, high)
+    worst = _unread(comparator, bound, measurement, by, outcome)
+    if worst is not None:
+        return Decision("invalid", by, f"{worst.name}: {worst.sentence}", (*flags, worst))
+    if outcome != "inconclusive":
+        return Decision(outcome, by, _sentence(comparator, bound, measurement, by, outcome), flags)
+    text = _sentence(comparator, bound, measurement, by, outcome)
+    needed = None
+    if measurement.worst is not None:  # a rate: more prompts would help
+        needed = n_that_decides(bound, measurement.estimate)
+        text += f"; about {needed} prompts would decide" if needed is not None else ""
+        starved = underpowered(comparator, bound, measurement.n)
+        if starved is not None:
+            flags = (*flags, starved)
+            text += f"; {starved.sentence}"
+    return Decision(outcome, by, text, flags, needed)
+
+
+def underpowered(comparator: str, bound: tuple[float, ...], n: int) -> Flag | None:
+    """Whether no result at all on `n` prompts could certify this bound on a rate, with the n that could."""
+    low, high = _limits(comparator, bound)
+    if certifiable(n, low, high):
+        return None
+    if comparator == "between" and 0 < low and high < 1:
+        return Flag("underpowered", "note", f"no result on {n} prompts has its whole 95 % interval inside this bound")
+    needed = n_to_certify(high, "at_most") if high < 1 else n_to_certify(low, "at_least")
+    more = "no number of prompts can" if needed is None else f"{needed} could"
+    return Flag("underpowered", "note", f"even a perfect result on {n} prompts cannot certify this bound; {more}")
+
+
+def n_that_decides(bound: tuple[float, ...], rate: float) -> int | None:
+    """About how many prompts would move the interval clear of the nearest bound if the rate stayed as observed."""
+    return n_to_decide(rate, min(bound, key=lambda value: abs(rate - value)))
+
+
+def _limits(comparator: str, bound: tuple[float, ...]) -> tuple[float, float]:
+    return (0.0 if comparator == "at_most" else bound[0], 1.0 if comparator == "at_least" else bound[-1])
+
+
+def _ends(measurement: Measurement, by: By) -> tuple[float, float]:
+    estimate = measurement.estimate
+    if estimate is None:
+        return math.nan, math.nan
+    if by == "estimate":
+        return estimate, estimate
+    return (
+        math.nan if measurement.low is None else measurement.low,
+        math.nan if measurement.high is None else measurement.high,
+    )
+
+
+def _compare(comparator: str, bound: tuple[float, ...], low: float, high: float) -> Outcome:
+    floor = bound[0] if comparator in ("at_least", "between", "equals") else -math.inf
+    ceiling = bound[-1] if comparator in ("at_most", "between", "equals") else math.inf
+    if floor <= low and high <= ceiling:
+        return "passed"
+    if high < floor or low > ceiling:
+        return "failed"
+    return "inconclusive"
+
+
+def _unread(
+    comparator: str, bound: tuple[float, ...], measurement: Measurement, by: By, outcome: Outcome
+) -> Flag | None:
+    """The check `degenerate-output`: would the outcome change if unreadable rows counted at their worst?"""
+    unread = int(measurement.detail.get("unread", 0))
+    if measurement.worst is None or not unread or measurement.estimate is None or measurement.n == 0:
+        return None
+    if by == "estimate":
+        ends = [(measurement.estimate,) * 2, (measurement.estimate + unread / measurement.n,) * 2]
+    else:
+        ends = [measurement.worst[:2], measurement.worst[2:]]
+    if all(_compare(comparator, bound, low, high) == outcome for low, high in ends):
+        return None
+    return Flag(
+        "degenerate-output",
+        "stops",
+        f"{unread} of {measurement.n} completions are degenerate or unreadable; "
+        "counted at their worst they change the outcome",
+    )
+
+
+def _sentence(comparator: str, bound: tuple[float, ...], measurement: Measurement, by: By, outcome: Outcome) -> str:
+    words = {
+        "at_most": f"at most {bound[0]:g}",
+        "at_least": f"at least {bound[0]:g}",
+        "between": f"between {bound[0]:g} and {bound[-1]:g}",
+        "equals": f"equal to {bound[0]:g}",
+    }
+    value = f"{measurement.estimate:.4g}"
+    if by == "estimate":
+        verb = "is" if outcome == "passed" else "is not"
+        return f"the estimate {value} {verb} {words[comparator]}"
+    interval = f"[{measurement.low:.4g}, {measurement.high:.4g}]"
+    verb = {"passed": "lies wholly in", "failed": "lies wholly outside", "inconclusive": "straddles"}[outcome]
+    return f"{value}, and the 95 % interval {interval} {verb} the bound {words[comparator]}"

@@ -1,0 +1,52 @@
+"""Profiles: documented defaults for the parameters that cost time, and whether the interval or the estimate decides."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from geoaudit.errors import UnknownName
+
+
+@dataclass(frozen=True)
+class Profile:
+    """How much is measured and how strictly it is decided. A parameter set in the suite wins over the profile."""
+
+    name: str
+    decide: Literal["interval", "estimate"]
+    what: str
+    defaults: Mapping[str, Any]
+    """Parameter -> value; `n: None` means all prompts of the source."""
+
+
+PROFILES: dict[str, Profile] = {
+    profile.name: profile
+    for profile in (
+        Profile(
+            "smoke",
+            "estimate",
+            "a quick look: few prompts, the point estimate decides, not a gate",
+            {"n": 64, "n_train": 64, "n_validation": 16},
+        ),
+        Profile(
+            "standard",
+            "interval",
+            "the default: the whole 95 % interval must satisfy the bound",
+            {"n": 128, "n_train": 128, "n_validation": 32},
+        ),
+        Profile(
+            "release",
+            "interval",
+            "every prompt that the sources have",
+            {"n": None, "n_train": 176, "n_validation": 64},
+        ),
+    )
+}
+
+
+def get(name: str) -> Profile:
+    """The profile of that name; UnknownName with the nearest one otherwise."""
+    if name not in PROFILES:
+        raise UnknownName.among("profile", name, PROFILES)
+    return PROFILES[name]

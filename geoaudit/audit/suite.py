@@ -1,0 +1,313 @@
+"""The suite grammar: a closed YAML file of assertions, read with the place of every word.
+
+No code, no templating, no environment, no tags or anchors. Whatever is wrong is a `SuiteError` that starts with
+file:line:column and names the nearest valid word.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from geoaudit.errors import GeoauditError, SuiteError, did_you_mean
+from geoaudit.measures.needs import Source
+from geoaudit.measures.table import MEASURES, Measure, Parameter
+from geoaudit.records import digest
+
+VERSION = 1
+Comparator = Literal["at_most", "at_least", "between", "equals"]
+COMPARATORS: tuple[Comparator, ...] = ("at_most", "at_least", "between", "equals")
+SUITE_KEYS = ("geoaudit", "suite", "about", "assertions")
+ASSERTION_KEYS = ("id", "measure", "with", *COMPARATORS, "because", "checkpoints", "steps")
+SOURCE_KEYS = ("file", "column", "category", "label")
+ID = re.compile(r"[a-z0-9][a-z0-9._-]*\Z")
+
+
+@dataclass(frozen=True)
+class Assertion:
+    """One line of a suite: what must be true of which checkpoints."""
+
+    id: str
+    measure: str
+    parameters: Mapping[str, Any]
+    """As written in the suite; sources as `Source`. Defaults come from the table and the profile."""
+    comparator: Comparator
+    bound: tuple[float, ...]
+    """One number; two for `between`."""
+    because: str
+    checkpoints: str | None
+    """A glob over checkpoint names, or None for all."""
+    steps: tuple[int, ...] | None
+    file: str
+    line: int
+
+    def concerns(self, checkpoint: str) -> bool:
+        """Whether this line is about the checkpoint of that name (its step is the number that the name ends in)."""
+        if self.checkpoints is not None and not fnmatchcase(checkpoint, self.checkpoints):
+            return False
+        if self.steps is None:
+            return True
+        step = re.search(r"(\d+)\Z", checkpoint)
+        return step is not None and int(step.group(1)) in self.steps
+
+
+@dataclass(frozen=True)
+class Suite:
+    """A parsed suite file."""
+
+    name: str
+    about: str
+    file: str
+    sha256: str
+    assertions: tuple[Assertion, ...]
+
+
+def read(path: Path) -> Suite:
+    """Parse a suite file.
+
+    Raises:
+        SuiteError: for anything that is not exactly the grammar.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SuiteError(f"{path}:1:1: cannot read the suite: {error}") from None
+    try:
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        at = f"{mark.line + 1}:{mark.column + 1}" if mark else "1:1"
+        problem = getattr(error, "problem", None) or str(error).splitlines()[0]
+        raise SuiteError(f"{path}:{at}: not YAML: {problem}") from None
+    if root is None:
+        raise SuiteError(f"{path}:1:1: the suite is empty; it starts with `geoaudit: {VERSION}`")
+    return _Reader(path).suite(root, digest(text))
+
+
+class _Reader:
+    """Walks YAML nodes, so that each error knows its line and column."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def error(self, node: yaml.Node, message: str) -> SuiteError:
+        return SuiteError(f"{self.path}:{node.start_mark.line + 1}:{node.start_mark.column + 1}: {message}")
+
+    def mapping(self, node: yaml.Node, what: str, known: tuple[str, ...]) -> dict[str, tuple[yaml.Node, yaml.Node]]:
+        """Key -> (key node, value node); unknown and repeated keys are errors."""
+        if not isinstance(node, yaml.MappingNode):
+            raise self.error(node, f"{what} must be a mapping of keys to values, got {self.shown(node)}")
+        found: dict[str, tuple[yaml.Node, yaml.Node]] = {}
+        for key, value in node.value:
+            name = key.value if isinstance(key, yaml.ScalarNode) else "?"
+            if name not in known:
+                raise self.error(key, f"unknown key {name!r} in {what}{did_you_mean(name, known)}; {_listed(known)}")
+            if name in found:
+                raise self.error(key, f"key {name!r} is given twice in {what}")
+            found[name] = (key, value)
+        return found
+
+    def scalar(self, node: yaml.Node, what: str) -> Any:
+        if not isinstance(node, yaml.ScalarNode):
+            raise self.error(node, f"{what} must be a single value, got {self.shown(node)}")
+        match node.tag:
+            case "tag:yaml.org,2002:str":
+                return node.value
+            case "tag:yaml.org,2002:int" | "tag:yaml.org,2002:float" | "tag:yaml.org,2002:bool":
+                return yaml.safe_load(node.value)
+            case "tag:yaml.org,2002:null":
+                raise self.error(node, f"{what} is empty")
+        raise self.error(node, f"{what} must be plain text or a number, got {node.value!r} (quote it if it is text)")
+
+    def text(self, node: yaml.Node, what: str) -> str:
+        value = self.scalar(node, what)
+        if not isinstance(value, str):
+            raise self.error(node, f"{what} must be text, got {value!r}; quote it if it is text")
+        if not value.strip():
+            raise self.error(node, f"{what} is empty")
+        return value
+
+    def number(self, node: yaml.Node, what: str) -> float:
+        value = self.scalar(node, what)
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            hint = "; write 1.0e-3, with the dot" if isinstance(value, str) and re.match(r"\d+e", value) else ""
+            raise self.error(node, f"{what} must be a number, got {value!r}{hint}")
+        if not math.isfinite(value):
+            raise self.error(node, f"{what} must be a finite number, got {value!r}")
+        return value
+
+    def shown(self, node: yaml.Node) -> str:
+        kinds = {yaml.MappingNode: "a mapping", yaml.SequenceNode: "a list"}
+        return kinds.get(type(node), repr(getattr(node, "value", "?")))
+
+    def suite(self, root: yaml.Node, sha256: str) -> Suite:
+        keys = self.mapping(root, "the suite", SUITE_KEYS)
+        for required in ("geoaudit", "suite", "assertions"):
+            if required not in keys:
+                raise self.error(root, f"the suite has no key {required!r}; it needs geoaudit, suite and assertions")
+        version = self.scalar(keys["geoaudit"][1], "geoaudit (the version of the grammar)")
+        if version != VERSION or isinstance(version, bool):
+            raise self.error(keys["geoaudit"][1], f"grammar version {version!r} is not known here; this is {VERSION}")
+        node = keys["assertions"][1]
+        if not isinstance(node, yaml.SequenceNode) or not node.value:
+            raise self.error(node, f"assertions must be a list with at least one entry, got {self.shown(node)}")
+        assertions: list[Assertion] = []
+        lines: dict[str, int] = {}
+        for item in node.value:
+            assertion = self.assertion(item)
+            if assertion.id in lines:
+                raise self.error(item, f"assertion id {assertion.id!r} is used before, in line {lines[assertion.id]}")
+            lines[assertion.id] = assertion.line
+            assertions.append(assertion)
+        about = self.text(keys["about"][1], "about") if "about" in keys else ""
+        return Suite(self.text(keys["suite"][1], "suite (its name)"), about, str(self.path), sha256, tuple(assertions))
+
+    def assertion(self, node: yaml.Node) -> Assertion:
+        keys = self.mapping(node, "the assertion", ASSERTION_KEYS)
+        for required in ("id", "measure", "because"):
+            if required not in keys:
+                extra = ": one sentence with the source of the bound" if required == "because" else ""
+                raise self.error(node, f"the assertion has no key {required!r}{extra}")
+        name = self.text(keys["id"][1], "id")
+        if not ID.match(name):
+            raise self.error(keys["id"][1], f"id {name!r} must be lower case letters, digits, dots and dashes")
+        measure_node = keys["measure"][1]
+        measure_name = self.text(measure_node, "measure")
+        if measure_name not in MEASURES:
+            raise self.error(
+                measure_node,
+                f"unknown measure {measure_name!r}{did_you_mean(measure_name, MEASURES)}; "
+                "`geoaudit measures` lists them",
+            )
+        measure = MEASURES[measure_name]
+        comparators = [key for key in COMPARATORS if key in keys]
+        if len(comparators) != 1:
+            got = " and ".join(comparators) or "none"
+            raise self.error(node, f"assertion {name!r} needs exactly one of {_listed(COMPARATORS)}, got {got}")
+        comparator = comparators[0]
+        checkpoints = self.text(keys["checkpoints"][1], "checkpoints") if "checkpoints" in keys else None
+        steps = self.steps(keys["steps"][1]) if "steps" in keys else None
+        return Assertion(
+            id=name,
+            measure=measure_name,
+            parameters=self.parameters(keys["with"][1], measure) if "with" in keys else {},
+            comparator=comparator,
+            bound=self.bound(keys[comparator][1], comparator, measure),
+            because=self.text(keys["because"][1], "because"),
+            checkpoints=checkpoints,
+            steps=steps,
+            file=str(self.path),
+            line=keys["id"][0].start_mark.line + 1,
+        )
+
+    def steps(self, node: yaml.Node) -> tuple[int, ...]:
+        if not isinstance(node, yaml.SequenceNode) or not node.value:
+            raise self.error(node, f"steps must be a list of step numbers such as [50, 100], got {self.shown(node)}")
+        found = [self.number(item, "a step") for item in node.value]
+        if any(step != int(step) or step < 0 for step in found):
+            raise self.error(node, f"steps are whole numbers from 0 on, got {found}")
+        return tuple(int(step) for step in found)
+
+    def bound(self, node: yaml.Node, comparator: Comparator, measure: Measure) -> tuple[float, ...]:
+        if comparator == "equals" and measure.kind != "discrete":
+            raise self.error(
+                node, f"equals is for discrete measures only; {measure.name} is {measure.kind}: use between"
+            )
+        if comparator == "between":
+            if not isinstance(node, yaml.SequenceNode) or len(node.value) != 2:
+                raise self.error(node, f"between takes [low, high], got {self.shown(node)}")
+            bound = tuple(self.number(item, "a bound") for item in node.value)
+            if bound[0] > bound[1]:
+                raise self.error(node, f"between [{bound[0]:g}, {bound[1]:g}] is empty: low is above high")
+        else:
+            bound = (self.number(node, comparator),)
+        low, high = measure.range
+        for value in bound:
+            if (low is not None and value < low) or (high is not None and value > high):
+                raise self.error(
+                    node,
+                    f"bound {value:g} is impossible: {measure.name} lies in "
+                    f"[{'−∞' if low is None else f'{low:g}'}, {'∞' if high is None else f'{high:g}'}] ({measure.unit})",
+                )
+        vacuous = (comparator == "at_most" and bound[0] == high) or (comparator == "at_least" and bound[0] == low)
+        if vacuous or (comparator == "between" and bound == (low, high)):
+            raise self.error(node, f"the bound says nothing: every value of {measure.name} satisfies it")
+        return bound
+
+    def parameters(self, node: yaml.Node, measure: Measure) -> dict[str, Any]:
+        keys = self.mapping(node, f"with (the parameters of {measure.name})", tuple(measure.parameters))
+        return {name: self.parameter(value, name, measure.parameters[name]) for name, (_, value) in keys.items()}
+
+    def parameter(self, node: yaml.Node, name: str, parameter: Parameter) -> Any:
+        if parameter.type == "source":
+            return self.source(node, name)
+        value = self.scalar(node, name)
+        try:
+            return check_parameter(name, parameter, value)
+        except GeoauditError as error:
+            raise self.error(node, str(error)) from None
+
+    def source(self, node: yaml.Node, name: str) -> Source:
+        if isinstance(node, yaml.MappingNode):
+            keys = self.mapping(node, "the source", SOURCE_KEYS)
+            if "file" not in keys:
+                raise self.error(node, "a source that is a mapping needs the key 'file'")
+            values = {key: self.text(value, key) for key, (_, value) in keys.items()}
+            file = (self.path.parent / values.pop("file")).resolve()
+            if not file.is_file():
+                raise self.error(keys["file"][1], f"no such prompt file: {file} (paths are relative to the suite file)")
+            if values.get("label", "harmful") not in ("harmful", "harmless"):
+                raise self.error(keys["label"][1], f"label is harmful or harmless, got {values['label']!r}")
+            return Source(name=file.name, file=str(file), **values)  # type: ignore[arg-type]  # label checked above
+        from geoaudit.prompts.sources import names
+
+        value = self.text(node, name)
+        known = [source.name for source in names()]
+        if value not in known:
+            raise self.error(
+                node, f"unknown source {value!r}{did_you_mean(value, known)}; `geoaudit data list` shows what there is"
+            )
+        return Source(value)
+
+
+def check_parameter(name: str, parameter: Parameter, value: Any) -> Any:
+    """The value in its proper type.
+
+    Raises:
+        GeoauditError: if it is not of the parameter's type or outside its range.
+    """
+    match parameter.type:
+        case "choice":
+            if value not in parameter.choices:
+                raise GeoauditError(
+                    f"{name} cannot be {value!r}{did_you_mean(str(value), parameter.choices)}; {_listed(parameter.choices)}"
+                )
+            return value
+        case "bool":
+            if not isinstance(value, bool):
+                raise GeoauditError(f"{name} is true or false, got {value!r}")
+            return value
+        case "int":
+            if isinstance(value, bool) or not isinstance(value, int):
+                raise GeoauditError(f"{name} must be a whole number, got {value!r}")
+        case "float":
+            if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+                raise GeoauditError(f"{name} must be a finite number, got {value!r}")
+            value = float(value)
+        case "source":
+            return value if isinstance(value, Source) else Source(str(value))
+    if (parameter.low is not None and value < parameter.low) or (parameter.high is not None and value > parameter.high):
+        top = "∞" if parameter.high is None else f"{parameter.high:g}"
+        raise GeoauditError(f"{name} must lie in [{parameter.low:g}, {top}], got {value!r}")
+    return value
+
+
+def _listed(words: tuple[str, ...]) -> str:
+    return "one of " + ", ".join(words)

@@ -1,0 +1,122 @@
+"""One assertion decided on one checkpoint: what a pytest item reports and the record keeps."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from geoaudit.audit.decide import By, Decision, Outcome
+from geoaudit.audit.suite import Assertion
+from geoaudit.records import Measurement
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A decision with everything needed to show it."""
+
+    suite: str
+    id: str
+    checkpoint: str
+    measure: str
+    comparator: str
+    bound: tuple[float, ...]
+    because: str
+    file: str
+    line: int
+    key: str | None
+    """Key of the measurement in the store; None where there is none."""
+    measurement: Measurement
+    decision: Decision
+
+    @property
+    def outcome(self) -> Outcome:
+        """passed, failed, inconclusive or invalid."""
+        return self.decision.outcome
+
+    @property
+    def by(self) -> By:
+        """Whether the interval or the estimate decided."""
+        return self.decision.by
+
+    def to_json(self) -> dict[str, Any]:
+        """The record's entry for this assertion. A measurement that is not in the store travels with it."""
+        bound: Any = list(self.bound) if self.comparator == "between" else self.bound[0]
+        return {
+            "suite": self.suite,
+            "id": self.id,
+            "checkpoint": self.checkpoint,
+            "measurement": self.key,
+            "unmeasured": None if self.key else self.measurement.to_json(),
+            "measure": self.measure,
+            "comparator": self.comparator,
+            "bound": bound,
+            "outcome": self.outcome,
+            "by": self.by,
+            "sentence": self.decision.sentence,
+            "because": self.because,
+            "file": self.file,
+            "line": self.line,
+            "needed_n": self.decision.needed_n,
+            "flags": [{"name": f.name, "effect": f.effect, "sentence": f.sentence} for f in self.decision.flags],
+        }
+
+    def properties(self) -> list[tuple[str, object]]:
+        """What a JUnit file shows of it."""
+        found = self.measurement
+        values: dict[str, object] = {
+            "geoaudit_outcome": self.outcome,
+            "geoaudit_checkpoint": self.checkpoint,
+            "geoaudit_measure": self.measure,
+            "geoaudit_estimate": found.estimate,
+            "geoaudit_low": found.low,
+            "geoaudit_high": found.high,
+            "geoaudit_n": found.n,
+            "geoaudit_judge": found.judge,
+            "geoaudit_bound": f"{self.comparator} {' '.join(f'{value:g}' for value in self.bound)}",
+            "geoaudit_flags": " ".join(flag.name for flag in self.decision.flags),
+        }
+        return [(name, value) for name, value in values.items() if value not in (None, "")]
+
+    def text(self) -> str:
+        """Several lines for a failed test."""
+        found = self.measurement
+        lines = [f"{self.outcome}: {self.id} on {self.checkpoint}", f"  {self.decision.sentence}"]
+        if found.estimate is not None:
+            interval = "no interval" if found.low is None else f"95 % interval [{found.low:.4g}, {found.high:.4g}]"
+            judge = f", judge {found.judge}" if found.judge else ""
+            lines.append(f"  {found.measure} = {found.estimate:.4g} ({found.unit}), {interval}, n = {found.n}{judge}")
+        worst = [row for row in found.detail.get("categories", ()) if row["hits"]]
+        if worst and self.comparator == "at_most":
+            top = max(worst, key=lambda row: row["hits"] / row["n"])
+            lines.append(f"  most in category {top['category']!r}: {top['hits']} of {top['n']}")
+        lines += [f"  {flag.name}: {flag.sentence}" for flag in self.decision.flags if flag.effect == "note"]
+        lines.append(f"  because: {self.because}")
+        return "\n".join(lines)
+
+
+class AuditOutcome(Exception):
+    """An assertion that did not pass, raised so that pytest reports it under its own word."""
+
+    def __init__(self, verdict: Verdict) -> None:
+        super().__init__(verdict.text())
+        self.verdict = verdict
+
+
+def verdict_of(
+    assertion: Assertion, suite: str, checkpoint: str, key: str | None, measurement: Measurement, decision: Decision
+) -> Verdict:
+    """The verdict for a line of a suite."""
+    return Verdict(
+        suite=suite,
+        id=assertion.id,
+        checkpoint=checkpoint,
+        measure=assertion.measure,
+        comparator=assertion.comparator,
+        bound=assertion.bound,
+        because=assertion.because,
+        file=assertion.file,
+        line=assertion.line,
+        key=key,
+        measurement=measurement,
+        decision=decision,
+    )

@@ -1,0 +1,161 @@
+"""The `geoaudit` command: what needs no pytest. `geoaudit COMMAND --help` explains each."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import geoaudit
+from geoaudit.errors import GeoauditError
+
+EXIT_USAGE = 4
+"""pytest's code for a wrong request."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; the exit code is 0, 4 for a request that cannot be right, or 130 after Ctrl-C."""
+    parser = _parser()
+    parsed = parser.parse_args(arguments)
+    run: Callable[[argparse.Namespace], int] | None = getattr(parsed, "run", None)
+    if run is None:
+        parser.print_help()
+        return 0
+    try:
+        return run(parsed)
+    except GeoauditError as error:
+        print(f"geoaudit: {error}", file=sys.stderr)
+        return EXIT_USAGE
+    except KeyboardInterrupt:
+        print("geoaudit: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # the reader of a pipe went away (`geoaudit measures | head`)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="geoaudit",
+        description="Audit the safety geometry of a language-model checkpoint. Audits themselves are run by pytest: "
+        "pytest --geoaudit-model=MODEL",
+    )
+    parser.add_argument("--version", action="version", version=f"geoaudit {geoaudit.__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
+
+    judge = commands.add_parser(
+        "judge",
+        help="label stored completions",
+        description='Label JSONL rows {"prompt": ..., "completion": ...}. Every row comes back in order with label, '
+        "score, judge and reason added.",
+    )
+    judge.add_argument("input", type=Path, metavar="IN.jsonl")
+    judge.add_argument("-o", "--output", type=Path, required=True, metavar="OUT.jsonl")
+    judge.add_argument("--judge", default="refusal", metavar="NAME", help="(default: %(default)s)")
+    judge.set_defaults(run=_judge)
+
+    measures = commands.add_parser("measures", help="list the measures and their parameters")
+    measures.add_argument("name", nargs="?", help="one measure, in full")
+    measures.set_defaults(run=_measures)
+
+    schema = commands.add_parser("schema", help="print the JSON Schema of suite files, for editors")
+    schema.set_defaults(run=_schema)
+
+    report = commands.add_parser("report", help="render a record again as HTML, without measuring")
+    report.add_argument("record", type=Path, metavar="RECORD.json")
+    report.add_argument("-o", "--output", type=Path, metavar="REPORT.html", help="(default: beside the record)")
+    report.set_defaults(run=_report)
+
+    data = commands.add_parser("data", help="the prompt sources: list what is there, fetch the public ones")
+    actions = data.add_subparsers(title="actions", metavar="ACTION", required=True)
+    listing = actions.add_parser("list", help="names, sizes, licences, and whether they are here")
+    listing.set_defaults(run=_data_list)
+    fetch = actions.add_parser("fetch", help="download a benchmark from its official source, checked by SHA-256")
+    fetch.add_argument("name", metavar="NAME", help="for example xstest")
+    fetch.set_defaults(run=_data_fetch)
+    for action in (listing, fetch):
+        action.add_argument("--data", type=Path, metavar="DIR", help="(default: GEOAUDIT_DATA, else the cache folder)")
+    return parser
+
+
+def _judge(arguments: argparse.Namespace) -> int:
+    from geoaudit.judges.stored import judge_file
+
+    counts = judge_file(arguments.input, arguments.output, arguments.judge)
+    print(f"{arguments.output}: {counts}")
+    return 0
+
+
+def _measures(arguments: argparse.Namespace) -> int:
+    from geoaudit.measures.table import MEASURES, get
+
+    if arguments.name is None:
+        width = max(map(len, MEASURES))
+        for measure in MEASURES.values():
+            print(f"{measure.name:<{width}}  {measure.title}, {measure.unit}")
+        print("\n`geoaudit measures NAME` explains one.")
+        return 0
+    measure = get(arguments.name)
+    print(f"{measure.name}: {measure.title}\n\n{measure.says}")
+    print(f"Does not say: {measure.says_not}")
+    print(f"\nunit: {measure.unit}\nkind: {measure.kind}\nbetter: {measure.better}\nsource: {measure.source}\n\nwith:")
+    for name, parameter in measure.parameters.items():
+        default = "set by the profile" if parameter.profile else f"default {parameter.default!r}"
+        choices = f", one of {', '.join(parameter.choices)}" if parameter.choices else ""
+        print(f"  {name} ({parameter.type}, {default}{choices})\n      {parameter.what}")
+    return 0
+
+
+def _schema(arguments: argparse.Namespace) -> int:
+    from geoaudit.audit.schema import suite_schema
+
+    print(json.dumps(suite_schema(), indent=1))
+    return 0
+
+
+def _report(arguments: argparse.Namespace) -> int:
+    from geoaudit.audit.record import read
+    from geoaudit.report import html
+
+    output = arguments.output or arguments.record.with_suffix(".html")
+    html.write(read(arguments.record), output)
+    print(output)
+    return 0
+
+
+def _data_folder(arguments: argparse.Namespace) -> Path | None:
+    named: Any = arguments.data or os.environ.get("GEOAUDIT_DATA")
+    return Path(named) if named else None
+
+
+def _data_list(arguments: argparse.Namespace) -> int:
+    from geoaudit.prompts.sources import check, names
+
+    folder = _data_folder(arguments)
+    for source in names():
+        state = "built in"
+        if source.kind == "benchmark":
+            try:
+                check(source.name, folder)
+                state = "here"
+            except GeoauditError:
+                state = "not here"
+        print(f"{source.name:<28} {source.n:>5}  {source.label:<9} {state:<9} {source.licence:<22} {source.what}")
+    print("\n`geoaudit data fetch NAME` downloads a benchmark that is not here.")
+    return 0
+
+
+def _data_fetch(arguments: argparse.Namespace) -> int:
+    from geoaudit.prompts.fetch import fetch
+
+    for path in fetch(arguments.name, _data_folder(arguments)):
+        print(path)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

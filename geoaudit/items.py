@@ -1,0 +1,112 @@
+"""Suite files as pytest collects them: one file, one item for each assertion and checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import pytest
+
+from geoaudit.audit.suite import Assertion, Suite, read
+from geoaudit.audit.verdict import AuditOutcome
+from geoaudit.errors import GeoauditError, SuiteError
+
+if TYPE_CHECKING:
+    from geoaudit.session import AuditSession
+
+SESSION: pytest.StashKey[AuditSession] = pytest.StashKey()
+"""The audit that was asked for; absent where no model was named."""
+SUFFIX = ".audit.yaml"
+NO_MODEL = "no checkpoint to audit: name one with --geoaudit-model"
+
+
+class AuditFile(pytest.File):
+    """A `*.audit.yaml` file."""
+
+    suite: Suite
+
+    def collect(self) -> Iterator[pytest.Item]:
+        """An item for each assertion and checkpoint that it concerns, named `id[checkpoint]`."""
+        self.suite = read(self.path)
+        session = self.config.stash.get(SESSION, None)
+        for assertion in self.suite.assertions:
+            names = [name for name in session.checkpoints if assertion.concerns(name)] if session else []
+            for name in names:
+                yield AuditItem.from_parent(self, name=f"{assertion.id}[{name}]", assertion=assertion, checkpoint=name)
+            if not names:
+                yield self._unaudited(assertion, NO_MODEL if session is None else _no_match(assertion))
+
+    def _unaudited(self, assertion: Assertion, why: str) -> AuditItem:
+        """An item that is seen and not decided: skipped, or failed where the project says that audits must run."""
+        item: AuditItem = AuditItem.from_parent(self, name=assertion.id, assertion=assertion, checkpoint=None)
+        if not self.config.getini("geoaudit_require"):
+            item.add_marker(pytest.mark.skip(reason=why))
+        return item
+
+    def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException]) -> Any:
+        """A suite error as its one line."""
+        if isinstance(excinfo.value, SuiteError):
+            return str(excinfo.value)
+        return super().repr_failure(excinfo)
+
+
+class AuditItem(pytest.Item):
+    """One assertion on one checkpoint."""
+
+    def __init__(self, *, assertion: Assertion, checkpoint: str | None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.assertion = assertion
+        self.checkpoint = checkpoint
+
+    @property
+    def suite(self) -> Suite:
+        """The suite that the assertion stands in."""
+        assert isinstance(self.parent, AuditFile)
+        return self.parent.suite
+
+    def setup(self) -> None:
+        """Fail where an audit is required and this one cannot be."""
+        if self.checkpoint is None:
+            without_model(self.config)
+
+    def runtest(self) -> None:
+        """Decide; anything but *passed* raises."""
+        session = self.config.stash[SESSION]
+        assert self.checkpoint is not None
+        verdict = session.decide(self.assertion, self.suite.name, self.checkpoint)
+        session.report(self, verdict)
+        if verdict.outcome == "inconclusive" and self.config.getoption("geoaudit_allow_inconclusive"):
+            pytest.skip(f"inconclusive (allowed): {verdict.decision.sentence}")
+        if verdict.outcome != "passed":
+            raise AuditOutcome(verdict)
+
+    def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
+        """The verdict as text; a traceback only for what is no verdict."""
+        if isinstance(excinfo.value, (AuditOutcome, GeoauditError)):
+            return str(excinfo.value)
+        return super().repr_failure(excinfo, style)
+
+    def reportinfo(self) -> tuple[PathLike[str] | str, int | None, str]:
+        """The line of the suite file."""
+        return self.path, self.assertion.line - 1, self.name
+
+
+def _no_match(assertion: Assertion) -> str:
+    concerns = assertion.checkpoints or f"steps {list(assertion.steps or ())}"
+    return f"concerns {concerns}; no audited checkpoint matches"
+
+
+def without_model(config: pytest.Config) -> NoReturn:
+    """What an audit does without a checkpoint: skip, or fail under `geoaudit_require`."""
+    if config.getini("geoaudit_require"):
+        pytest.fail(f"{NO_MODEL} (geoaudit_require is set)", pytrace=False)
+    pytest.skip(NO_MODEL)
+
+
+def shipped_suites() -> Path:
+    """The folder of the suites that come with geoaudit: in the package when installed, beside it in a checkout."""
+    package = Path(__file__).resolve().parent
+    inside = package / "assertions"
+    return inside if inside.is_dir() else package.parent / "assertions"

@@ -1,0 +1,56 @@
+"""What measures draw from a checkpoint, as data: the plan counts these, the run fulfils each once.
+
+A need is frozen and hashable; two measures that ask for the same thing hold equal needs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+PROBE_HARMFUL = ("probe-harmful-train", "probe-harmful-validation")
+PROBE_HARMLESS = ("probe-harmless-train", "probe-harmless-validation")
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where prompts come from: a name, or a file of the user's (`file` absolute)."""
+
+    name: str
+    file: str = ""
+    column: str = "prompt"
+    category: str = ""
+    label: Literal["harmful", "harmless"] = "harmful"
+
+
+@dataclass(frozen=True, slots=True)
+class Completions:
+    """Greedy completions of the first `n` prompts of a source (all for None). Gives `CompletedPrompts`."""
+
+    source: Source
+    n: int | None
+    max_new_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """Block means of the residual stream on the probe sets' train halves. Gives `ProbeMeans`."""
+
+    n_train: int
+
+
+@dataclass(frozen=True, slots=True)
+class CandidateSearch:
+    """Scores of every candidate direction on the validation halves. Gives `carriers.search.SearchTable`."""
+
+    probe: Probe
+    n_validation: int
+    max_layer_fraction: float
+
+
+Need = Completions | Probe | CandidateSearch
+
+PHASES: tuple[type, ...] = (Completions, Probe, CandidateSearch)
+"""The order in which needs are fulfilled: text first, then activations, then interventions."""
+
+PHASE_NAMES: dict[type, str] = {Completions: "generate", Probe: "activations", CandidateSearch: "carrier search"}

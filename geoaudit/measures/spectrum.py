@@ -1,0 +1,140 @@
+"""The spectrum of the harmful−harmless field: how many directions the differences in means spread over.
+
+The matrix stacks the differences of all post-instruction positions and layers (arXiv 2604.27019 §3, "local SVD"):
+uncentred, not normalised unless asked, resid_pre. Rows that are rounding noise (the embedding of a template token)
+are left out and counted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geoaudit.errors import NothingToMeasure
+from geoaudit.geometry import directions, spectrum
+from geoaudit.measures.bench import ProbeMeans
+from geoaudit.measures.evidence import Evidence
+from geoaudit.measures.needs import Need, Probe
+from geoaudit.records import Flag, Measurement
+from geoaudit.stats.bootstrap import basic_interval, block_weights, discrete_interval
+
+RESAMPLES = 1000
+SEED = 20260427
+CHUNK = 20
+"""Resamples at once: bounds the memory."""
+
+
+def needs(parameters: Mapping[str, Any]) -> tuple[Need, ...]:
+    """Block means on the probe sets."""
+    return (Probe(parameters["n_train"]),)
+
+
+def effective_rank(parameters: Mapping[str, Any], evidence: Evidence) -> Measurement:
+    """exp of the entropy of the spectrum, in [1, rank].
+
+    `energy`: shares σ²/Σσ² (arXiv 2604.27019 Eq. 3). `singular_values`: shares σ/Σσ (Roy & Vetterli 2007).
+    """
+    energy = parameters["convention"] == "energy"
+    value = spectrum.effective_rank_energy if energy else spectrum.effective_rank_singular_values
+    return _measure("effective_rank", "dimensions", value, parameters, evidence)
+
+
+def participation_ratio(parameters: Mapping[str, Any], evidence: Evidence) -> Measurement:
+    """(Σσ²)²/Σσ⁴, in [1, rank] (arXiv 2604.27019 Eq. 4)."""
+    return _measure("participation_ratio", "dimensions", spectrum.participation_ratio, parameters, evidence)
+
+
+def components_for_energy(parameters: Mapping[str, Any], evidence: Evidence) -> Measurement:
+    """Fewest leading singular vectors that hold `fraction` of Σσ² (k90 and k95 of arXiv 2604.27019)."""
+
+    def count(singular_values: NDArray[Any]) -> NDArray[Any]:
+        return spectrum.components_for_energy(singular_values, parameters["fraction"])
+
+    return _measure("components_for_energy", "components", count, parameters, evidence)
+
+
+def _measure(
+    measure: str,
+    unit: str,
+    value: Callable[[NDArray[Any]], NDArray[Any]],
+    parameters: Mapping[str, Any],
+    evidence: Evidence,
+) -> Measurement:
+    means: ProbeMeans = evidence.of(needs(parameters)[0])
+    normalise: bool = parameters["normalise"]
+    matrix, kept = _field(means)
+    plain = spectrum.singular_values(matrix)
+    scaled = spectrum.singular_values(spectrum.normalised(matrix))
+    chosen = scaled if normalise else plain
+    estimate = float(value(chosen))
+    replicates = np.concatenate([value(s) for s in _resampled(means, kept, normalise)])
+    blocks = f"bootstrap over {means.harmful.count.size} blocks of prompts"
+    if measure == "components_for_energy":
+        # A whole number: reflected, the interval would leave the integers.
+        central = discrete_interval(replicates)
+        low, high, interval = central.low, central.high, f"central mass of the {blocks}"
+    else:
+        low, high = basic_interval(estimate, replicates, bounds=(1.0, float(min(matrix.shape))))
+        interval = f"basic {blocks}"
+    flags: tuple[Flag, ...] = ()
+    if not normalise and spectrum.dominated_by_norm(matrix):
+        sentence = f"a few layers dominate by their norm; with every row at unit norm the value is {value(scaled):.2f}"
+        flags = (Flag("rank-by-norm", "note", sentence),)
+    return Measurement(
+        measure=measure,
+        checkpoint=evidence.checkpoint,
+        parameters=evidence.described(parameters),
+        unit=unit,
+        estimate=estimate,
+        low=float(low),
+        high=float(high),
+        interval=interval,
+        n=2 * means.n,
+        seed=SEED,
+        inputs=means.inputs,
+        flags=flags,
+        detail={
+            "convention": parameters.get("convention", "energy"),
+            "singular_values": _rounded(chosen),
+            "energies": _rounded(chosen**2 / np.sum(chosen**2)),
+            "normalised": {
+                "estimate": float(value(scaled)),
+                "energies": _rounded(scaled**2 / np.sum(scaled**2)),
+            },
+            "rows": int(matrix.shape[0]),
+            "dropped": int((~kept).sum()),
+            "d_model": int(matrix.shape[1]),
+        },
+    )
+
+
+def _field(means: ProbeMeans) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """The stacked differences [rows, d_model] at resid_pre without null rows, and the mask [P, L] of the kept ones."""
+    field = directions.differences(means.harmful, means.harmless)[:, :-1]
+    null = directions.null_rows(field, directions.activation_scale(means.harmful, means.harmless)[:, :-1])
+    if null.all():
+        raise NothingToMeasure(
+            "every harmful−harmless difference is zero within rounding: the probe sets do not reach the residual "
+            "stream at the template tokens"
+        )
+    return field[~null], ~null
+
+
+def _resampled(means: ProbeMeans, kept: NDArray[np.bool_], normalise: bool) -> Iterator[NDArray[np.float64]]:
+    """Singular values [chunk, k] under redrawn blocks of harmful and of harmless prompts, drawn independently."""
+    harmful = block_weights(means.harmful.count.size, RESAMPLES, (SEED, 0))
+    harmless = block_weights(means.harmless.count.size, RESAMPLES, (SEED, 1))
+    for start in range(0, RESAMPLES, CHUNK):
+        chunk = slice(start, start + CHUNK)
+        field = directions.differences(means.harmful, means.harmless, harmful[chunk], harmless[chunk])[:, :, :-1]
+        rows = field[:, kept]
+        if normalise:
+            rows = rows / np.linalg.norm(rows, axis=-1, keepdims=True)
+        yield spectrum.singular_values(rows)
+
+
+def _rounded(values: NDArray[Any]) -> list[float]:
+    return [float(f"{value:.6g}") for value in values[:64]]

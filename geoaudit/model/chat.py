@@ -1,0 +1,271 @@
+"""Chat rendering: from an instruction to token ids, with the position where the instruction ends.
+
+`t_inst` is the last token of the instruction; the *post-instruction tokens* behind it are the template's, the same
+for every prompt, and are counted from the end (−1 is the last token of the rendered prompt). Directions are read there
+(Arditi et al. 2024; Zhao et al. 2025 for `t_inst`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import string
+from dataclasses import dataclass
+from typing import Any
+
+from geoaudit.errors import MissingTemplate, RequestError, UnknownName
+from geoaudit.model import thinking
+
+TEMPLATES: dict[str, str] = {
+    # HuggingFaceH4/zephyr-7b-beta and HarmBench's R2D2 model
+    "zephyr": (
+        "{% for message in messages %}{{ '<|' + message['role'] + '|>\n' + message['content'] }}"
+        "{{ (eos_token or '</s>') + '\n' }}{% endfor %}"
+        "{% if add_generation_prompt %}{{ '<|assistant|>\n' }}{% endif %}"
+    ),
+    # OpenAI's ChatML, as Qwen and many fine-tunes use it
+    "chatml": (
+        "{% for message in messages %}"
+        "{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n' }}{% endfor %}"
+        "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+    ),
+}
+"""Jinja text of the formats that a checkpoint without a template can be given by name; `none` is the bare text."""
+
+_HOW_TO_NAME = "--geoaudit-template FILE|zephyr|chatml|none"
+_SENTINEL = "geoauditinstruction"  # letters only: no template trims or escapes them
+
+_PROBES = tuple(
+    f"Tell me about kittens{ending}" for ending in ("", *string.punctuation, "1", "é", "猫", "...", '."', ".)")
+)
+"""Instructions with every ending that is likely to be drawn into the template's first token."""
+
+# Llama 3's published templates fall back to this date; templates that ask for today's would otherwise move every
+# token id, and with them every stored row, from one day to the next
+_PINNED_DATE = (
+    "{% macro strftime_now(format) %}{{ format | replace('%Y', '2024') | replace('%y', '24') | replace('%m', '07') "
+    "| replace('%B', 'July') | replace('%b', 'Jul') | replace('%d', '26') | replace('%A', 'Friday') "
+    "| replace('%a', 'Fri') | replace('%H', '12') | replace('%M', '00') | replace('%S', '00') }}{% endmacro %}\n"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """One prompt as the model sees it."""
+
+    ids: tuple[int, ...]
+    """Token ids, with what begins a text (BOS) exactly as the format wants it; no padding."""
+    t_inst: int
+    """Index in `ids` of the last token that holds a character of the instruction."""
+    text: str
+    """The rendered text."""
+
+
+class Chat:
+    """How instructions become prompts for one tokenizer, template and system prompt.
+
+    The tokenizer's own template is used unless one is named. Thinking is switched off (`enable_thinking=False`), and a
+    thinking block that stays open is closed. A template that asks for today's date gets 26 July 2024. Token ids are
+    those of `tokenizer.apply_chat_template`: special tokens written in an instruction become special tokens, as in the
+    deployments that use it, and BOS appears once, where the template puts it. The formats named `zephyr` and `chatml`
+    begin with BOS where the tokenizer begins a plain text with it.
+
+    Args:
+        tokenizer: a fast tokenizer (offsets are needed to find the end of the instruction).
+        template: `zephyr`, `chatml`, `none` (the bare instruction, no turn and no post-instruction tokens), the text of
+            a Jinja template, or None for the tokenizer's own.
+        system: a system prompt to audit under; None leaves it to the template, which may bring its own.
+
+    Raises:
+        MissingTemplate: the tokenizer has no template and none was named.
+        RequestError: a slow tokenizer; a template that does not render, hides the instruction, or has no place for the
+            system prompt that was asked for.
+    """
+
+    def __init__(self, tokenizer: Any, template: str | None = None, system: str | None = None) -> None:
+        if not getattr(tokenizer, "is_fast", False):
+            raise RequestError(
+                f"the tokenizer is a {type(tokenizer).__name__}, which does not report character offsets, so the end "
+                "of the instruction cannot be found; provide the fast version (a tokenizer.json beside the weights)"
+            )
+        self.tokenizer = tokenizer
+        self.system = system
+        self._lead = _leading_tokens(tokenizer)
+        self._template = self._source(template)
+        self._parts = False
+        self._closing = ""
+        self._prefix, self._suffix = self._frame()
+        self.n_post, self.post_ids = self._post_instruction()
+        """Number and ids of the post-instruction tokens. Where the instruction's last character can merge with the
+        template's first one, only the tokens that stay the same whatever the instruction ends with are counted."""
+
+    # --- what the record shows ---------------------------------------------------------------------------------
+
+    @property
+    def rendered_template(self) -> str:
+        """A rendered prompt with `{instruction}` in place of the instruction."""
+        return f"{self._prefix}{{instruction}}{self._suffix}"
+
+    @property
+    def sha256(self) -> str:
+        """Hash of `rendered_template`: which format, system prompt and generation prompt the audit ran under."""
+        return hashlib.sha256(self.rendered_template.encode()).hexdigest()
+
+    @property
+    def positions(self) -> tuple[int, ...]:
+        """The positions that directions are read at, −n_post … −1; only −1 (which is `t_inst`) where there are none."""
+        return tuple(range(-max(self.n_post, 1), 0))
+
+    @property
+    def post_tokens(self) -> list[str]:
+        """The post-instruction tokens, readable, in order; a line break is written as an escape."""
+        return [self._readable(token) for token in self.post_ids]
+
+    # --- rendering ---------------------------------------------------------------------------------------------
+
+    def render(self, instruction: str) -> Rendered:
+        """The prompt for one instruction, which goes into the user's turn as it is.
+
+        Raises:
+            RequestError: the instruction is empty or blank, or the template does not leave it in one piece.
+        """
+        if not instruction.strip():
+            raise RequestError(f"the instruction is empty ({instruction!r}): a prompt needs text")
+        if self._template is None:
+            ids = self.tokenizer(instruction, add_special_tokens=False)["input_ids"]
+            if not ids:
+                raise RequestError(f"the tokenizer has no token for this instruction: {instruction[:80]!r}")
+            return Rendered((*self._lead, *ids), t_inst=len(self._lead) + len(ids) - 1, text=self._prefix + instruction)
+        text = self._apply(self._messages(instruction)) + self._closing
+        start, end = len(self._prefix), len(text) - len(self._suffix)
+        if start >= end or not (text.startswith(self._prefix) and text.endswith(self._suffix)):
+            raise RequestError(
+                "the chat template renders this instruction in another frame than the others, so the end of the "
+                f"instruction cannot be told: {instruction[:80]!r}"
+            )
+        encoding = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+        # Tokens that hold a character of the instruction. Byte-level tokenizers report a token of blanks as an empty
+        # span at its end.
+        spans = enumerate(encoding["offset_mapping"])
+        inside = [i for i, (a, b) in spans if (a < end and b > start) or (a == b == end)]
+        if not inside:
+            raise RequestError(f"the tokenizer has no token for this instruction: {instruction[:80]!r}")
+        return Rendered(tuple(encoding["input_ids"]), t_inst=inside[-1], text=text)
+
+    def end_of_turn(self) -> int | None:
+        """The special token that the template puts behind an assistant's message, or None if it is no single token."""
+        if self._template is None:
+            return None
+        answer = f"{_SENTINEL}answer"
+        messages = [*self._messages(_SENTINEL), {"role": "assistant", "content": self._content(answer)}]
+        try:
+            text = self._apply(messages, add_generation_prompt=False)
+        except RequestError:  # a template for prompts only
+            return None
+        _, found, tail = text.rpartition(answer)
+        ids = self.tokenizer(tail.strip(), add_special_tokens=False)["input_ids"] if found else []
+        special = {*self.tokenizer.all_special_ids, *self.tokenizer.added_tokens_decoder}
+        return int(ids[0]) if ids and ids[0] in special else None
+
+    # --- how it is found ---------------------------------------------------------------------------------------
+
+    def _source(self, template: str | None) -> str | None:
+        """The template's Jinja text, or None for the bare instruction."""
+        if template == "none":
+            if self.system is not None:
+                raise RequestError("the format 'none' has no place for a system prompt: name a template that has one")
+            return None
+        if template in TEMPLATES:
+            begins_with_bos = self.tokenizer.bos_token_id is not None and self.tokenizer.bos_token_id in self._lead
+            return ("{{ bos_token }}" if begins_with_bos else "") + TEMPLATES[template]
+        if template is None:
+            if self.tokenizer.chat_template is None:
+                raise MissingTemplate(f"the tokenizer has no chat template: name one with {_HOW_TO_NAME}")
+            try:
+                source: str = self.tokenizer.get_chat_template()
+            except ValueError as error:  # several named templates, none of them the default
+                raise MissingTemplate(f"{error} Name one with {_HOW_TO_NAME}") from error
+        elif "{{" in template or "{%" in template:
+            source = template
+        else:
+            raise UnknownName.among("chat template", template, [*TEMPLATES, "none"])
+        return _PINNED_DATE + source if "strftime_now" in source else source
+
+    def _frame(self) -> tuple[str, str]:
+        """The rendered text before and behind the instruction; decides how the template wants its content."""
+        if self._template is None:
+            return self.tokenizer.decode(self._lead), ""
+        text = self._apply(self._messages(_SENTINEL))
+        if _SENTINEL not in text:  # templates of multimodal models walk through a list of parts
+            self._parts = True
+            text = self._apply(self._messages(_SENTINEL))
+        if text.count(_SENTINEL) != 1:
+            raise RequestError(
+                f"the chat template shows the instruction {text.count(_SENTINEL)} times instead of once: "
+                f"name another with {_HOW_TO_NAME}"
+            )
+        if self.system is not None and self.system.strip() not in text:
+            raise RequestError(
+                "the chat template leaves the system prompt out, so the audit would not run under it: "
+                f"drop --geoaudit-system or name another template with {_HOW_TO_NAME}"
+            )
+        prefix, _, suffix = text.partition(_SENTINEL)
+        self._closing = thinking.closing(suffix, self._template)
+        return prefix, suffix + self._closing
+
+    def _post_instruction(self) -> tuple[int, tuple[int, ...]]:
+        """The template's tokens behind the instruction that no ending of the instruction changes."""
+        probes = [self.render(probe) for probe in _PROBES]
+        if self._template is not None and not self._closing:
+            own = self.tokenizer.apply_chat_template(
+                self._messages(_PROBES[0]), return_dict=False, **self._options(add_generation_prompt=True)
+            )
+            if tuple(own) != probes[0].ids:
+                raise RequestError(
+                    f"{type(self.tokenizer).__name__}.apply_chat_template gives other tokens than its own rendered "
+                    "text: provide a plain fast tokenizer (tokenizer.json)"
+                )
+        count = min(len(probe.ids) - 1 - probe.t_inst for probe in probes)
+        while count and len({probe.ids[-count:] for probe in probes}) > 1:
+            count -= 1
+        return count, probes[0].ids[len(probes[0].ids) - count :]
+
+    def _content(self, text: str) -> Any:
+        return [{"type": "text", "text": text}] if self._parts else text
+
+    def _messages(self, instruction: str) -> list[dict[str, Any]]:
+        system = [{"role": "system", "content": self._content(self.system)}] if self.system is not None else []
+        return [*system, {"role": "user", "content": self._content(instruction)}]
+
+    def _options(self, *, add_generation_prompt: bool) -> dict[str, Any]:
+        return {
+            "chat_template": self._template,
+            "add_generation_prompt": add_generation_prompt,
+            "enable_thinking": False,  # Qwen3, SmolLM3
+            "thinking": False,  # DeepSeek V3.1, Granite
+        }
+
+    def _apply(self, messages: list[dict[str, Any]], *, add_generation_prompt: bool = True) -> str:
+        options = self._options(add_generation_prompt=add_generation_prompt)
+        try:
+            text: str = self.tokenizer.apply_chat_template(messages, tokenize=False, **options)
+        except Exception as error:  # a template is foreign code: it may raise anything
+            where = "with a system prompt (drop --geoaudit-system if it takes none)" if self.system is not None else ""
+            raise RequestError(
+                f"the chat template does not render {where}: {type(error).__name__}: {error}. "
+                f"Name another with {_HOW_TO_NAME}"
+            ) from error
+        return text
+
+    def _readable(self, token: int) -> str:
+        text: str = self.tokenizer.decode([token]).replace("\n", "\\n")
+        return text if text.strip() else str(self.tokenizer.convert_ids_to_tokens(token))
+
+
+def _leading_tokens(tokenizer: Any) -> tuple[int, ...]:
+    """What the tokenizer puts before a plain text by itself: mostly BOS or nothing."""
+    with_special: list[int] = tokenizer("a")["input_ids"]
+    plain: list[int] = tokenizer("a", add_special_tokens=False)["input_ids"]
+    for start in range(len(with_special) - len(plain) + 1):
+        if with_special[start : start + len(plain)] == plain:
+            return tuple(with_special[:start])
+    return ()

@@ -1,0 +1,56 @@
+"""Blocks in which a model thinks before it answers: closing an open one, taking a finished one out.
+
+An audit reads what a model *says*. Chat rendering asks the template to switch thinking off, closes a block that the
+template opens all the same, so that positions are read behind it, and takes blocks that a model opens by itself out of
+its completion. A thought that the token limit cut off says nothing about the answer: there is none.
+"""
+
+from __future__ import annotations
+
+import re
+
+MARKERS: tuple[tuple[str, str], ...] = (
+    ("<think>", "</think>"),  # DeepSeek R1, Qwen3, SmolLM3
+    ("<thinking>", "</thinking>"),
+    ("<thought>", "</thought>"),
+    ("<reasoning>", "</reasoning>"),
+    ("[THINK]", "[/THINK]"),  # Magistral
+    ("<|START_THINKING|>", "<|END_THINKING|>"),  # Command A
+)
+"""(opening, closing) marker of the thinking blocks in released chat templates."""
+
+
+def closing(rendered_end: str, template: str) -> str:
+    """What to append to a rendered prompt so that no thinking block is open at its end.
+
+    Args:
+        rendered_end: the rendered text behind the instruction.
+        template: the template's source. If it writes an empty block itself, as Qwen3's does for
+            `enable_thinking=False`, that block's whitespace is used, otherwise a blank line on either side.
+
+    Returns:
+        An empty string where no block is open.
+    """
+    for opening, close in MARKERS:
+        _, found, tail = rendered_end.rpartition(opening)
+        if not found or close in tail:
+            continue
+        newline = r"(?:\\n|\n)*"  # as an escape in a Jinja string, or as itself
+        empty = re.search(rf"{re.escape(opening)}({newline}{re.escape(close)}{newline})", template)
+        block = empty.group(1).replace("\\n", "\n") if empty else f"\n\n{close}\n\n"
+        return block.removeprefix(tail) if block.startswith(tail) else f"\n{close}\n\n"
+    return ""
+
+
+def without_thinking(text: str) -> str | None:
+    """The completion without its thinking blocks, or None where a block was never closed (a truncated thought).
+
+    A closing marker alone ends a block that the prompt had opened: what stands before it goes too.
+    """
+    for opening, close in MARKERS:
+        text = re.sub(rf"{re.escape(opening)}.*?{re.escape(close)}\s*", "", text, flags=re.DOTALL)
+        if opening in text:
+            return None
+        before, found, after = text.rpartition(close)
+        text = after.lstrip() if found else before + after
+    return text

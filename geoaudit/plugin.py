@@ -1,0 +1,199 @@
+"""geoaudit's pytest plugin: options, collection of `*.audit.yaml`, the `audit` fixture.
+
+Everything that costs anything is imported only when a checkpoint was named or a suite file is collected. Without
+either the plugin prints nothing, reads nothing and imports nothing but this file.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from geoaudit.audit.subject import AuditedCheckpoint
+    from geoaudit.model.checkpoint import Checkpoint
+
+SUFFIX = ".audit.yaml"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Options and ini keys; a command-line option wins over its ini key."""
+    group = parser.getgroup("geoaudit", "geoaudit: audit the safety geometry of a language-model checkpoint")
+    add = group.addoption
+    add(
+        "--geoaudit-model",
+        dest="geoaudit_model",
+        action="append",
+        default=[],
+        metavar="[NAME=]MODEL",
+        help="checkpoint to audit, repeatable: a Hugging Face directory, a PEFT adapter directory, a .gguf file, a "
+        "quoted glob such as 'ckpt/step*', the built-in name smollm2-135m, or a hub id with optional @revision. "
+        "Without test paths the suites are run and not the unit tests.",
+    )
+    for name, metavar, text in _VALUED:
+        add(f"--geoaudit-{name}", dest=f"geoaudit_{name}", default=None, metavar=metavar, help=text)
+        parser.addini(f"geoaudit_{name}", f"default of --geoaudit-{name}", type="string", default="")
+    add(
+        "--geoaudit-suite",
+        dest="geoaudit_suite",
+        action="append",
+        default=[],
+        metavar="FILE|NAME",
+        help="suite to run, repeatable: a *.audit.yaml file or the name of a shipped one (smoke, refusal, "
+        "over-refusal, refusal-geometry)",
+    )
+    add(
+        "--geoaudit-plan",
+        dest="geoaudit_plan",
+        action="store_true",
+        help="show what would be measured, on how many prompts and tokens, with time and memory, and stop",
+    )
+    add(
+        "--geoaudit-allow-inconclusive",
+        dest="geoaudit_allow_inconclusive",
+        action="store_true",
+        help="report inconclusive assertions as skipped in place of failing (never as passed)",
+    )
+    parser.addini("geoaudit_suites", "suites run when no test path is given (default: assertions/)", type="paths")
+    parser.addini(
+        "geoaudit_require", "fail, in place of skipping, where no checkpoint is named", type="bool", default=False
+    )
+
+
+_VALUED = (
+    ("profile", "smoke|standard|release", "how much is measured and what decides (default: standard)"),
+    ("report", "PATH", "where the HTML report goes; the record lies beside it (default: reports/geoaudit.html)"),
+    ("store", "DIR", "where measured rows are kept (default: the user's cache folder)"),
+    ("device", "auto|cpu|cuda[:N]|mps", "where the model runs (default: auto)"),
+    ("dtype", "float32|bfloat16|float16", "type of the weights (default: as stored in the checkpoint)"),
+    ("base", "MODEL", "base model of the adapters that are audited (default: the one that they name)"),
+    ("template", "FILE|zephyr|chatml|none", "chat template to use (default: the checkpoint's own)"),
+    ("system", "TEXT|FILE", "system prompt to audit under (default: none beyond the template's)"),
+    ("data", "DIR", "folder of the public benchmarks (default: GEOAUDIT_DATA, else the cache folder)"),
+)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Start an audit if a checkpoint was named."""
+    if not config.getoption("geoaudit_model"):
+        for option in ("plan", "suite"):
+            if config.getoption(f"geoaudit_{option}"):
+                raise pytest.UsageError(f"--geoaudit-{option} needs a checkpoint: name one with --geoaudit-model")
+        return
+    if config.option.help or getattr(config.option, "version", 0):
+        return
+    from geoaudit.errors import RequestError
+    from geoaudit.items import SESSION
+    from geoaudit.session import AuditSession, options_from
+
+    try:
+        options = options_from(config)
+        checkpoints = _checkpoints(config, options.template)
+        _aim(config)
+    except RequestError as error:
+        raise pytest.UsageError(f"geoaudit: {error}") from None
+    if config.getoption("geoaudit_plan") and getattr(config.option, "numprocesses", None):
+        raise pytest.UsageError("--geoaudit-plan shows the plan of one process: leave -n out")
+    report = config.getoption("geoaudit_report") or config.getini("geoaudit_report") or "reports/geoaudit.html"
+    session = AuditSession(config, checkpoints, options, Path(config.invocation_params.dir / report))
+    config.stash[SESSION] = session
+    config.pluginmanager.register(session, "geoaudit-session")
+
+
+def _checkpoints(config: pytest.Config, template: str | None) -> list[Checkpoint]:
+    """Globs and ids are resolved once, on the controller, and passed on to xdist's workers."""
+    from geoaudit.model.checkpoint import resolve_all
+    from geoaudit.model.template import check_template
+    from geoaudit.session import unpack
+
+    worker: dict[str, Any] = getattr(config, "workerinput", {})
+    if "geoaudit_checkpoints" in worker:
+        return [unpack(fields) for fields in worker["geoaudit_checkpoints"]]
+    base = config.getoption("geoaudit_base") or config.getini("geoaudit_base") or None
+    checkpoints = resolve_all(config.getoption("geoaudit_model"), base=base)
+    if template is None:
+        for checkpoint in checkpoints:
+            check_template(checkpoint)
+    return checkpoints
+
+
+def _aim(config: pytest.Config) -> None:
+    """Run the suites in place of the unit tests where no test path was given.
+
+    On the controller and on every worker: workers parse the original command line again.
+    """
+    from geoaudit.errors import DataMissing, did_you_mean
+    from geoaudit.items import shipped_suites
+
+    shipped = shipped_suites()
+    suites: list[str] = []
+    for name in config.getoption("geoaudit_suite"):
+        named = shipped / f"{name}{SUFFIX}"
+        path = Path(config.invocation_params.dir / name)
+        if not path.exists() and not named.is_file():
+            known = [file.name.removesuffix(SUFFIX) for file in sorted(shipped.glob(f"*{SUFFIX}"))]
+            raise DataMissing(
+                f"no suite {name!r}{did_you_mean(name, known)}: neither a file nor one of {', '.join(known)}"
+            )
+        suites.append(str(path if path.exists() else named))
+    if suites:
+        if config.args_source is config.ArgsSource.ARGS:
+            config.args = [*config.args, *suites]
+        else:
+            config.args = suites
+    elif config.args_source is not config.ArgsSource.ARGS:
+        own = config.rootpath / "assertions"
+        chosen = config.getini("geoaudit_suites") or ([own] if own.is_dir() else [shipped])
+        config.args = [str(path) for path in chosen]
+
+
+def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:
+    """Suite files."""
+    if not file_path.name.endswith(SUFFIX):
+        return None
+    from geoaudit.items import AuditFile
+
+    return AuditFile.from_parent(parent, path=file_path)  # type: ignore[no-any-return]
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """The `audit` fixture is parametrised over the checkpoints."""
+    if "audit" not in metafunc.fixturenames:
+        return
+    from geoaudit.items import SESSION
+
+    session = metafunc.config.stash.get(SESSION, None)
+    names: list[str | None] = [*session.checkpoints] if session else [None]
+    metafunc.parametrize("audit", names, indirect=True, ids=[name or "no-checkpoint" for name in names])
+
+
+@pytest.fixture
+def audit(request: pytest.FixtureRequest) -> AuditedCheckpoint:
+    """One audited checkpoint; the test runs once for each that --geoaudit-model names.
+
+    `assert audit.attack_success_rate("harmbench") <= 0.05` shows value, interval, n and judge when it fails, and raises
+    where the number is inconclusive or invalid. Parameters are keywords: `audit.carrier_layer(rule="arditi")`.
+    """
+    from geoaudit.audit.subject import AuditedCheckpoint
+    from geoaudit.items import SESSION, without_model
+
+    session = request.config.stash.get(SESSION, None)
+    name: str | None = getattr(request, "param", None)
+    if session is None or name is None:
+        without_model(request.config)
+    return AuditedCheckpoint(
+        name,
+        lambda measure, parameters: session.measure(name, measure, parameters),
+        session.options.profile.decide,
+        lambda verdict: session.report(request.node, verdict),
+    )
+
+
+def pytest_assertrepr_compare(op: str, left: object, right: object) -> list[str] | None:
+    """What an `assert audit... <= bound` shows."""
+    if type(left).__name__ != "Measured" or type(left).__module__ != "geoaudit.audit.subject":
+        return None
+    verdict = left.verdict  # type: ignore[attr-defined]
+    return None if verdict is None else [f"{left!r} {op} {right!r}", *verdict.text().splitlines()]

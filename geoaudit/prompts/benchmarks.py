@@ -1,0 +1,206 @@
+"""The public refusal benchmarks by name: which file, which rows, and how a row becomes a prompt.
+
+Texts are presented as the benchmarks' own pipelines present them. Rows that cannot be scored without more than a judge
+of refusals (HarmBench's copyright behaviours) are left out and counted.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+from geoaudit.prompts import pinned
+from geoaudit.prompts.order import in_order
+from geoaudit.prompts.pinned import PinnedFile
+from geoaudit.records import Prompt, PromptSet
+
+Row = dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Benchmark:
+    """One name under which a benchmark, or a part of it, is loaded."""
+
+    name: str
+    file: PinnedFile
+    label: Literal["harmful", "harmless"]
+    n: int
+    """Prompts that loading gives."""
+    what: str
+    licence: str
+    prompt: Callable[[Row, int], Prompt | str]
+    """(row, its number from 0) -> the prompt, or the reason why the row is left out."""
+
+
+def _harmbench(row: Row, number: int) -> Prompt | str:
+    # HarmBench reads its files with universal newlines: a CRLF inside a context reaches the model as LF.
+    context = row["ContextString"].replace("\r\n", "\n")
+    behavior = row["Behavior"].replace("\r\n", "\n")
+    if row["FunctionalCategory"] == "copyright":
+        return "copyright behaviours: judged by hashes of the works, not by refusal"
+    return Prompt(
+        id=f"harmbench/{row['BehaviorID']}",
+        text=f"{context}\n\n---\n\n{behavior}" if context else behavior,
+        label="harmful",
+        category=row["SemanticCategory"],
+    )
+
+
+def _strongreject(row: Row, number: int) -> Prompt | str:
+    text = row["forbidden_prompt"]
+    return Prompt(
+        # Upstream has no ids; a hash of the text gives the small file the ids it has in the full one.
+        id=f"strongreject/{hashlib.sha256(text.encode()).hexdigest()[:12]}",
+        text=text,
+        label="harmful",
+        category=row["category"].capitalize(),  # the small file writes one category with another capital
+    )
+
+
+def _advbench(row: Row, number: int) -> Prompt | str:
+    return Prompt(f"advbench/{number:03d}", row["goal"], "harmful", "advbench", target=row["target"])
+
+
+def _jailbreakbench(row: Row, number: int, *, label: Literal["harmful", "harmless"], half: str) -> Prompt | str:
+    pair = f"jailbreakbench/{int(row['index']):03d}"
+    return Prompt(f"{pair}/{half}", row["goal"], label, row["category"], pair=pair, target=row["target"])
+
+
+def _xstest(row: Row, number: int, *, half: Literal["safe", "unsafe"]) -> Prompt | str:
+    if row["label"] != half:
+        return f"{row['label']} prompts: source {'xstest' if row['label'] == 'safe' else 'xstest-unsafe'}"
+    return Prompt(
+        f"xstest/{int(row['id']):03d}", row["prompt"], "harmless" if half == "safe" else "harmful", row["type"]
+    )
+
+
+_HARMBENCH = "HarmBench text behaviours (Mazeika et al. 2024) but copyright: "
+
+BENCHMARKS: dict[str, Benchmark] = {
+    benchmark.name: benchmark
+    for benchmark in (
+        Benchmark(
+            "harmbench",
+            pinned.HARMBENCH_ALL,
+            "harmful",
+            300,
+            _HARMBENCH + "200 standard and 100 with a context",
+            "MIT",
+            _harmbench,
+        ),
+        Benchmark(
+            "harmbench-test",
+            pinned.HARMBENCH_TEST,
+            "harmful",
+            240,
+            _HARMBENCH + "the test split",
+            "MIT",
+            _harmbench,
+        ),
+        Benchmark(
+            "harmbench-val",
+            pinned.HARMBENCH_VAL,
+            "harmful",
+            60,
+            _HARMBENCH + "the validation split, on which R2D2 trains",
+            "MIT",
+            _harmbench,
+        ),
+        Benchmark(
+            "strongreject",
+            pinned.STRONGREJECT,
+            "harmful",
+            313,
+            "StrongREJECT forbidden prompts (Souly et al. 2024), six categories",
+            "MIT; 92 prompts from earlier sets under their own terms",
+            _strongreject,
+        ),
+        Benchmark(
+            "strongreject-small",
+            pinned.STRONGREJECT_SMALL,
+            "harmful",
+            60,
+            "StrongREJECT's small set, ten prompts a category",
+            "MIT; some prompts from earlier sets under their own terms",
+            _strongreject,
+        ),
+        Benchmark(
+            "advbench",
+            pinned.ADVBENCH,
+            "harmful",
+            520,
+            "AdvBench harmful behaviours with affirmative targets (Zou et al. 2023)",
+            "MIT",
+            _advbench,
+        ),
+        Benchmark(
+            "jailbreakbench",
+            pinned.JAILBREAKBENCH_HARMFUL,
+            "harmful",
+            100,
+            "JailbreakBench misuse behaviours (Chao et al. 2024), ten categories",
+            "MIT",
+            partial(_jailbreakbench, label="harmful", half="harmful"),
+        ),
+        Benchmark(
+            "jailbreakbench-benign",
+            pinned.JAILBREAKBENCH_BENIGN,
+            "harmless",
+            100,
+            "JailbreakBench's benign twins, in the order of `jailbreakbench`",
+            "MIT",
+            partial(_jailbreakbench, label="harmless", half="benign"),
+        ),
+        Benchmark(
+            "xstest",
+            pinned.XSTEST,
+            "harmless",
+            250,
+            "XSTest v2, safe prompts that look unsafe (Röttger et al. 2024), ten types",
+            "CC-BY-4.0",
+            partial(_xstest, half="safe"),
+        ),
+        Benchmark(
+            "xstest-unsafe",
+            pinned.XSTEST,
+            "harmful",
+            200,
+            "XSTest v2, the unsafe contrasts, eight types",
+            "CC-BY-4.0",
+            partial(_xstest, half="unsafe"),
+        ),
+    )
+}
+
+
+def load_benchmark(benchmark: Benchmark, data: Path | None = None) -> PromptSet:
+    """The prompts of a benchmark in the one order.
+
+    Args:
+        benchmark: A row of `BENCHMARKS`.
+        data: The data folder; None for GEOAUDIT_DATA or the user's cache.
+
+    Raises:
+        DataMissing: if its file is not there or is not the pinned one.
+    """
+    text = pinned.read(benchmark.file, benchmark.name, data).decode("utf-8-sig")
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    # JailbreakBench's official file and its copies differ in the case of the header.
+    wanted = str.lower if benchmark.file.path.startswith("jailbreakbench/") else str
+    header = [wanted(name) for name in next(reader)]
+    prompts: list[Prompt] = []
+    skipped: Counter[str] = Counter()
+    for number, cells in enumerate(reader):
+        made = benchmark.prompt(dict(zip(header, cells, strict=True)), number)
+        if isinstance(made, str):
+            skipped[made] += 1
+        else:
+            prompts.append(made)
+    return PromptSet(benchmark.name, in_order(prompts), benchmark.file.source, benchmark.licence, dict(skipped))

@@ -1,0 +1,145 @@
+"""The small figures: an interval against its bound, labels of completions as a stacked bar, a spectrum.
+
+Pure functions from numbers of the record to SVG. Each carries a title and a description; a figure without data is "".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from markupsafe import Markup
+
+from geoaudit.report import words
+from geoaudit.report.svg import Scale, drawing, line, polyline, rectangle, round_step, tag, text
+
+COMPONENTS_SHOWN = 16
+"""Leading components of a spectrum that are drawn."""
+
+
+def interval_bar(
+    measurement: Mapping[str, Any], comparator: str, bound: Any, *, uid: str, trusted: bool = True
+) -> Markup:
+    """The estimate and its interval on an axis, with the values that the bound allows shaded.
+
+    Args:
+        measurement: of the record; needs `estimate`.
+        comparator: at_most, at_least, between or equals.
+        bound: a number, or two.
+        uid: unique in the document.
+        trusted: False draws the value hollow and dashed (outcome *invalid*).
+    """
+    estimate, ends = words.finite(measurement.get("estimate")), words.bounds(bound)
+    if estimate is None or not ends:
+        return Markup("")
+    low, high = words.finite(measurement.get("low")), words.finite(measurement.get("high"))
+    unit = str(measurement.get("unit", ""))
+    shown = [value for value in (estimate, low, high, *ends) if value is not None]
+    scale = _bar_scale(shown, unit)
+    middle, style = 14.0, "" if trusted else " doubted"
+    first = scale(ends[0]) if comparator in ("at_least", "between", "equals") else scale.start
+    last = scale(ends[-1]) if comparator in ("at_most", "between", "equals") else scale.end
+    parts = [rectangle(first, 4, last - first, 20, "allowed"), line(scale.start, 24, scale.end, 24, "axis")]
+    parts += [line(scale(end), 2, scale(end), 26, "bound") for end in dict.fromkeys(ends)]
+    if low is not None and high is not None:
+        left, right = scale(low), scale(high)
+        parts.append(line(left, middle, right, middle, f"interval{style}"))
+        parts += [line(x, middle - 4, x, middle + 4, "cap") for x in (left, right)]
+    parts.append(tag("circle", cx=scale(estimate), cy=middle, r=4, class_=f"estimate{style}"))
+    parts.append(text(scale.start, 36, words.exact(scale.low), "tick"))
+    parts.append(text(scale.end, 36, words.exact(scale.high), "tick", "end"))
+    spoken = (
+        f"{words.number(estimate, unit, apart_from=ends)} {words.interval(low, high, unit, apart_from=ends)}".strip()
+    )
+    description = f"{spoken} against {words.bound_text(comparator, bound)}; axis from {words.exact(scale.low)} to "
+    return drawing(
+        uid, "Value, interval and bound", description + words.exact(scale.high), 200, 40, *parts, css="interval-bar"
+    )
+
+
+def label_bar(counts: Mapping[str, Any], *, uid: str, what: str) -> Markup:
+    """Completions by label as one stacked bar over all of them, counts written in.
+
+    Args:
+        counts: label -> how many.
+        uid: unique in the document.
+        what: whose completions, for the title.
+    """
+    found = [(label, words.finite(counts.get(label))) for label in (*words.LABELS, *(set(counts) - set(words.LABELS)))]
+    parts = sorted(
+        ((label, n) for label, n in found if n is not None and n > 0), key=lambda part: _label_order(part[0])
+    )
+    total = sum(n for _, n in parts)
+    if not total:
+        return Markup("")
+    width, x, drawn = 240.0, 0.0, []
+    for label, n in parts:
+        css = label.replace("_", "-") if label in words.LABELS else "unparsed"
+        size = width * n / total
+        drawn.append(rectangle(x, 0, size, 18, f"label-{css}"))
+        if css == "partial-refusal":  # a texture too, so that the middle label is told apart without colour
+            drawn.append(rectangle(x, 0, size, 18, "hatched"))
+        written = words.count(n)
+        if size > 7 * len(written) + 4:
+            drawn.append(text(x + size / 2, 13, written, f"on-{css}", "middle"))
+        x += size
+    description = ", ".join(f"{words.LABELS.get(label, label)} {words.count(n)}" for label, n in parts)
+    return drawing(
+        uid, f"Labels: {what}", f"{description}; of {words.count(total)}", width, 18, *drawn, css="label-bar"
+    )
+
+
+def spectrum(energies: Sequence[Any], *, uid: str, title: str) -> Markup:
+    """Shares of energy as bars, leading component first, and their running sum as a line."""
+    shares = [share for share in map(words.finite, energies) if share is not None]
+    if not shares:
+        return Markup("")
+    shown = shares[:COMPONENTS_SHOWN]
+    x = Scale(0, max(len(shown), 8), 34, 316)
+    y = Scale(0, 1, 142, 18)
+    parts = []
+    for tick in (0.0, 0.5, 0.9, 1.0):
+        css = "guide" if tick == 0.9 else "grid"
+        parts += [
+            line(x.start, y(tick), x.end, y(tick), css),
+            text(29, y(tick) + 3.5, words.exact(tick), "tick", "end"),
+        ]
+    running, cumulative, points = 0.0, [], []
+    for index, share in enumerate(shown):
+        running += share
+        cumulative.append(running)
+        points.append((x(index + 0.5), y(min(running, 1.0))))
+        parts.append(rectangle(x(index + 0.15), y(share), x(0.7) - x.start, y.start - y(share), "bar"))
+        if index == 0 or (index + 1) % 4 == 0:
+            parts.append(text(x(index + 0.5), 155, str(index + 1), "tick", "middle"))
+    parts += [polyline(points, "running"), *(tag("circle", cx=a, cy=b, r=2.2, class_="running-dot") for a, b in points)]
+    parts.append(text(x.start, 10, title, "panel"))
+    parts.append(text((x.start + x.end) / 2, 169, "component", "tick", "middle"))
+    listed = ", ".join(words.number(share, "share") for share in shown[:8])
+    enough = next((str(k) for k, share in enumerate(cumulative, 1) if share >= 0.9), f"more than {len(shown)}")
+    return drawing(
+        uid,
+        f"Spectrum, {title}",
+        f"Shares of energy of the leading components: {listed}. 90 % of the energy: {enough} components.",
+        324,
+        174,
+        *parts,
+        css="spectrum",
+    )
+
+
+def _bar_scale(shown: Sequence[float], unit: str) -> Scale:
+    """Round ends around what is shown; a share starts at 0 and never leaves [0, 1]."""
+    if unit.startswith("share"):
+        top = max(shown) * 1.1
+        high = 1.0 if top > 0.5 else next(end for end in (0.05, 0.1, 0.2, 0.25, 0.5) if end >= top)
+        return Scale(0.0, high, 5, 195)
+    low, high = min(shown), max(shown)
+    room = (high - low) * 0.15 or max(abs(high) * 0.1, 1.0)
+    step = round_step((high - low + 2 * room) / 6)
+    return Scale((low - room) // step * step, -((-high - room) // step) * step, 5, 195)
+
+
+def _label_order(label: str) -> tuple[int, str]:
+    order = list(words.LABELS)
+    return (order.index(label), "") if label in words.LABELS else (len(order), label)

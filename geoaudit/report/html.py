@@ -1,0 +1,105 @@
+"""The report: one self-contained HTML file from one record.
+
+No script, no network, a content security policy that forbids both. Every string is cleaned once on the way in and
+escaped on the way out. The output is well-formed XML too, so that a string that broke out would break the parse.
+The same record gives the same bytes.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from geoaudit.report import behaviour, carrier_figure, figures, geometry, verdict, words
+from geoaudit.report.clean import cleaned
+
+TEMPLATES = Path(__file__).parent / "templates"
+MOST_WARNINGS = 60
+"""Warnings shown; the record holds them all."""
+
+
+def render(record: Mapping[str, Any]) -> str:
+    """The report as HTML.
+
+    Args:
+        record: of version 1, complete or not.
+
+    Raises:
+        RequestError: not a geoaudit record, or one of another version.
+    """
+    shown = cleaned(record)
+    lines = verdict.lines(shown)
+    names = verdict.checkpoint_names(shown)
+    rates = behaviour.rate_tables(shown)
+    text = _environment().get_template("report.html.j2").render(
+        record=shown,
+        uid=_counter(),
+        checkpoints=verdict.rows(shown, "checkpoints"),
+        suites=verdict.rows(shown, "suites"),
+        measurements=verdict.rows(shown, "measurements"),
+        banners=verdict.banners(shown),
+        counts=words.tally(line.assertion for line in lines),
+        headline=verdict.headline(words.tally(line.assertion for line in lines)),
+        exit_text=verdict.exit_text(shown),
+        lines=lines,
+        names=names,
+        side_by_side=verdict.side_by_side(lines, names),
+        by_category=[table for table in rates if not table.over_refusal],
+        by_type=[table for table in rates if table.over_refusal],
+        examples=behaviour.examples(shown),
+        carriers=geometry.carriers(shown),
+        spectra=geometry.spectra(shown),
+        command=shlex.join(words.plain(part) for part in shown.get("command") or ()),
+    )  # fmt: skip
+    return text.strip() + "\n"
+
+
+def write(record: Mapping[str, Any], path: str | os.PathLike[str]) -> None:
+    """Render and replace the file in one step; what was there stays until the new one is whole.
+
+    Raises:
+        RequestError: not a geoaudit record, or one of another version.
+        OSError: the folder cannot be written.
+    """
+    text = render(record)
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
+    try:
+        partial.write_text(text, encoding="utf-8", newline="\n")
+        partial.replace(target)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _counter() -> Callable[[], str]:
+    """Identifiers for figures: never from a string of the record, in the same order every time."""
+    numbers = count(1)
+    return lambda: f"f{next(numbers)}"
+
+
+@lru_cache(maxsize=1)
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.globals.update(
+        words=words,
+        figures=figures,
+        carrier_figure=carrier_figure,
+        share_of=behaviour.share_of,
+        most_warnings=MOST_WARNINGS,
+    )
+    environment.filters.update(plain=words.plain, count=words.count, seconds=words.seconds)
+    return environment

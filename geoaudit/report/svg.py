@@ -1,0 +1,128 @@
+"""Drawing in SVG: elements with escaped text, scales, ticks, marks. Colours are CSS classes of the report."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from markupsafe import Markup, escape
+
+Attribute = str | float | None
+
+
+def tag(name: str, *children: str, **attributes: Attribute) -> Markup:
+    """An element. Children and attribute values are escaped unless they are Markup; `_` in a name is `-`.
+
+    Attributes that are None are left out; a trailing `_` (`class_`) is dropped.
+    """
+    parts = [name]
+    for key, value in attributes.items():
+        if value is not None:
+            text = coordinate(value) if isinstance(value, int | float) else escape(value)
+            parts.append(f'{key.rstrip("_").replace("_", "-")}="{text}"')
+    inner = "".join(escape(child) for child in children)
+    opened = " ".join(parts)
+    return Markup(f"<{opened}>{inner}</{name}>" if inner else f"<{opened}/>")
+
+
+def drawing(uid: str, title: str, description: str, width: float, height: float, *children: str, css: str) -> Markup:
+    """An `<svg>` that a screen reader announces as one picture with this title and description."""
+    return tag(
+        "svg",
+        tag("title", title, id=f"{uid}-t"),
+        tag("desc", description, id=f"{uid}-d"),
+        *children,
+        class_=css,
+        viewBox=f"0 0 {coordinate(width)} {coordinate(height)}",
+        role="img",
+        aria_labelledby=f"{uid}-t {uid}-d",
+    )
+
+
+def text(x: float, y: float, content: str, css: str = "", anchor: str | None = None) -> Markup:
+    """A line of text with its baseline at y."""
+    return tag("text", content, x=x, y=y, class_=css or None, text_anchor=anchor)
+
+
+def line(x1: float, y1: float, x2: float, y2: float, css: str) -> Markup:
+    """A straight line."""
+    return tag("path", d=f"M{coordinate(x1)} {coordinate(y1)}L{coordinate(x2)} {coordinate(y2)}", class_=css)
+
+
+def rectangle(x: float, y: float, width: float, height: float, css: str) -> Markup:
+    """A rectangle; a negative width or height draws nothing."""
+    return tag("rect", x=x, y=y, width=max(0.0, width), height=max(0.0, height), class_=css)
+
+
+def polyline(points: Iterable[tuple[float, float]], css: str) -> Markup:
+    """Straight lines through the points."""
+    return tag("path", d="M" + "L".join(f"{coordinate(x)} {coordinate(y)}" for x, y in points), class_=css)
+
+
+MARKS = {
+    # One relative path around a centre, so that a status differs in shape and not in colour alone.
+    "admissible": (0.0, 0.0, "h0"),
+    "kl": (-2.5, 0.0, "a2.5 2.5 0 1 0 5 0a2.5 2.5 0 1 0-5 0"),
+    "not-inducing": (-2.6, 0.0, "h5.2"),
+    "late-layer": (0.0, -2.9, "l2.7 4.8h-5.4z"),
+    "screened": (-2.1, -2.1, "l4.2 4.2m0-4.2l-4.2 4.2"),
+    "null": (-1.6, 0.0, "h3.2m-1.6-1.6v3.2"),
+}
+
+
+def marks(points: Iterable[tuple[float, float]], mark: str) -> Markup:
+    """One path that draws the same mark at every point."""
+    dx, dy, shape = MARKS[mark]
+    path = "".join(f"M{coordinate(x + dx)} {coordinate(y + dy)}{shape}" for x, y in points)
+    return tag("path", d=path, class_=f"mark mark-{mark}") if path else Markup("")
+
+
+def coordinate(value: float) -> str:
+    """A number of pixels with one decimal at most."""
+    shown = f"{value:.1f}"
+    return shown[:-2] if shown.endswith(".0") else shown
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Data to pixels, linear or logarithmic; what lies outside is drawn at the edge."""
+
+    low: float
+    high: float
+    start: float
+    end: float
+    log: bool = False
+
+    def __call__(self, value: float) -> float:
+        """The pixel of a value."""
+        low, high, value = (self._warped(part) for part in (self.low, self.high, value))
+        share = (min(max(value, low), high) - low) / (high - low) if high > low else 0.5
+        return self.start + share * (self.end - self.start)
+
+    def _warped(self, value: float) -> float:
+        return math.log10(max(value, self.low)) if self.log else value
+
+    def ticks(self, about: int = 4) -> list[float]:
+        """Round values inside the scale: decades, or multiples of 1, 2, 2.5 or 5."""
+        if self.log:
+            first, last = math.ceil(math.log10(self.low) - 1e-9), math.floor(math.log10(self.high) + 1e-9)
+            return [10.0**power for power in range(first, last + 1)]
+        step = round_step((self.high - self.low) / max(about, 1))
+        first, last = math.ceil(self.low / step - 1e-9), math.floor(self.high / step + 1e-9)
+        return [index * step for index in range(first, last + 1)]
+
+
+def round_step(rough: float) -> float:
+    """The least of 1, 2, 2.5, 5, 10 times a power of ten that is not below `rough`."""
+    if not rough > 0:
+        return 1.0
+    power = 10.0 ** math.floor(math.log10(rough))
+    return next((step * power for step in (1, 2, 2.5, 5) if step * power >= rough * (1 - 1e-9)), 10 * power)
+
+
+def span(values: Sequence[float], *also: float) -> tuple[float, float]:
+    """The range of the values and of what else must be seen, widened where it is a point."""
+    everything = [*values, *also]
+    low, high = min(everything), max(everything)
+    return (low, high) if high > low else (low - 0.5, high + 0.5)

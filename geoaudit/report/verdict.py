@@ -1,0 +1,177 @@
+"""The record arranged for reading: verdict, assertions worst first, the same assertion across checkpoints.
+
+Takes a record that has been cleaned; computes no number, only order, wording and counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from geoaudit.report import words
+
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Line:
+    """One assertion on one checkpoint, beside what was measured for it."""
+
+    number: int
+    """Place in the report, from 1; the worst outcome first."""
+    assertion: Row
+    measurement: Row
+    """Empty where the record holds none."""
+    title: str
+    """The measure in words."""
+
+    @property
+    def outcome(self) -> str:
+        """One of the four."""
+        return words.outcome_of(self.assertion)
+
+    @property
+    def word(self) -> str:
+        """The outcome as it is read."""
+        return words.outcome_word(self.assertion)
+
+    @property
+    def measured(self) -> bool:
+        """Whether there is a number."""
+        return words.finite(self.measurement.get("estimate")) is not None
+
+    @property
+    def value(self) -> str:
+        """The estimate, or "not measured: why"."""
+        if not self.measured:
+            return words.missing_reason(self.measurement, str(self.assertion.get("sentence") or ""))
+        return words.number(self.measurement["estimate"], self.unit, apart_from=self._bounds)
+
+    @property
+    def interval(self) -> str:
+        """The interval in brackets, "" where there is none."""
+        if not self.measured:
+            return ""
+        low, high = self.measurement.get("low"), self.measurement.get("high")
+        return words.interval(low, high, self.unit, apart_from=self._bounds)
+
+    @property
+    def level(self) -> str:
+        """`95 % Clopper-Pearson`."""
+        share = words.finite(self.measurement.get("level"))
+        percent = "" if share is None else f"{words.exact(round(share * 100, 6))} % "
+        return f"{percent}{self.measurement.get('interval') or 'interval'}"
+
+    @property
+    def unit(self) -> str:
+        """Unit of the value."""
+        return str(self.measurement.get("unit") or "")
+
+    @property
+    def bound(self) -> str:
+        """The bound in words."""
+        return words.bound_text(str(self.assertion.get("comparator") or ""), self.assertion.get("bound"))
+
+    @property
+    def n(self) -> str:
+        """The number of prompts; no zero for what was not measured."""
+        return words.count(self.measurement.get("n")) if self.measured else "none"
+
+    @property
+    def judge(self) -> str:
+        """The judge, "none" for measures that need none."""
+        return words.plain(self.measurement.get("judge"))
+
+    @property
+    def parameters(self) -> str:
+        """The measure's parameters in one line."""
+        found = self.measurement.get("parameters")
+        return words.parameters_text(found) if isinstance(found, Mapping) else ""
+
+    @property
+    def flags(self) -> list[Row]:
+        """Validity checks that fired, those that stop first."""
+        found = [flag for flag in self.assertion.get("flags") or () if isinstance(flag, Mapping)]
+        return sorted(found, key=lambda flag: flag.get("effect") != "stops")
+
+    @property
+    def where(self) -> str:
+        """`file:line` of the assertion."""
+        line = self.assertion.get("line")
+        return f"{words.plain(self.assertion.get('file'))}{'' if line is None else f':{words.plain(line)}'}"
+
+    @property
+    def _bounds(self) -> tuple[float, ...]:
+        return words.bounds(self.assertion.get("bound"))
+
+
+def lines(record: Row) -> list[Line]:
+    """All assertions, worst first; within an outcome in the record's order."""
+    measurements = {row.get("key"): row for row in rows(record, "measurements")}
+    measures = record.get("measures") or {}
+    found = sorted(rows(record, "assertions"), key=words.severity)
+    return [
+        Line(
+            number,
+            assertion,
+            measurements.get(assertion.get("measurement"), {}) if assertion.get("measurement") else {},
+            str((measures.get(assertion.get("measure")) or {}).get("title") or words.plain(assertion.get("measure"))),
+        )
+        for number, assertion in enumerate(found, 1)
+    ]
+
+
+def headline(counts: Mapping[str, int]) -> str:
+    """The verdict in one line: what is not green, or that all is."""
+    total = sum(counts.values())
+    if not total:
+        return "Nothing was decided"
+    if counts["passed"] == total:
+        return "The one assertion passed" if total == 1 else f"All {total} assertions passed"
+    bad = [f"{n} {outcome}" for outcome, n in counts.items() if n and outcome != "passed"]
+    return f"{', '.join(bad)} of {total} assertion{'s' if total > 1 else ''}"
+
+
+def banners(record: Row) -> list[str]:
+    """What must be read before the verdict: not a gate, not complete."""
+    profile = record.get("profile") or {}
+    found = []
+    if profile.get("decide") == "estimate":
+        found.append(
+            "This is not a gate: point estimates were compared with the bounds, not intervals "
+            f"(profile {words.plain(profile.get('name'))})."
+        )
+    if record.get("status") != "complete":
+        found.append("Incomplete: the audit did not reach its end. What is missing below was not measured.")
+    return found
+
+
+def exit_text(record: Row) -> str:
+    """pytest's exit code and its reason."""
+    found = record.get("exit") or {}
+    code, reason = found.get("code"), found.get("reason")
+    if code is None:
+        return "No exit code was recorded."
+    return f"pytest exit code {words.plain(code)}: {words.plain(reason) if reason else 'no reason recorded'}"
+
+
+def checkpoint_names(record: Row) -> list[str]:
+    """Names of the checkpoints in the record's order, those that only an assertion or measurement names last."""
+    named = [row.get("name") for row in rows(record, "checkpoints")]
+    named += [row.get("checkpoint") for part in ("assertions", "measurements") for row in rows(record, part)]
+    return list(dict.fromkeys(words.plain(name) for name in named))
+
+
+def side_by_side(found: Sequence[Line], names: Sequence[str]) -> list[tuple[Line, list[Line | None]]]:
+    """Each assertion once with its line for every checkpoint (None: not asked), the worst assertion first."""
+    grouped: dict[tuple[Any, Any], dict[str, Line]] = {}
+    for line in found:
+        key = line.assertion.get("suite"), line.assertion.get("id")
+        grouped.setdefault(key, {}).setdefault(words.plain(line.assertion.get("checkpoint")), line)
+    return [(next(iter(cells.values())), [cells.get(name) for name in names]) for cells in grouped.values()]
+
+
+def rows(record: Row, name: str) -> list[Row]:
+    """A list of the record, without what is no mapping."""
+    return [row for row in record.get(name) or () if isinstance(row, Mapping)]

@@ -1,0 +1,405 @@
+"""The pytest side of one audit: registered only when a checkpoint was named.
+
+Measures through the `Auditor`, collects what the items report (on the controller, under xdist, from all workers), and
+writes the record and the report.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from geoaudit.audit import profiles, record
+from geoaudit.audit.decide import OUTCOMES, decide, underpowered
+from geoaudit.audit.plan import Planned, memory_bytes, resolve
+from geoaudit.audit.run import Auditor, Options, clock
+from geoaudit.audit.suite import Assertion
+from geoaudit.audit.verdict import AuditOutcome, Verdict, verdict_of
+from geoaudit.errors import GeoauditError, RequestError
+from geoaudit.items import AuditFile, AuditItem
+from geoaudit.measures.table import get
+from geoaudit.model.checkpoint import Checkpoint
+from geoaudit.records import Measurement
+
+VERDICTS: pytest.StashKey[list[dict[str, Any]]] = pytest.StashKey()
+WORDS = {"inconclusive": ("I", "yellow"), "invalid": ("V", "red")}
+
+
+class AuditSession:
+    """Hooks of an active audit."""
+
+    def __init__(self, config: pytest.Config, checkpoints: list[Checkpoint], options: Options, report: Path) -> None:
+        self.config = config
+        self.options = options
+        self.report_path = report
+        self.auditor = Auditor(checkpoints, options, self.say)
+        self.started = time.monotonic()
+        self.collected: set[str] = set()
+        self.reported: dict[str, list[dict[str, Any]]] = {}
+        self.suites: dict[str, dict[str, str]] = {}
+        self.timings: dict[str, float] = {}
+        self.warnings: list[str] = []
+        self.result: dict[str, Any] | None = None
+        self._planned: dict[tuple[str, str], Planned | GeoauditError] = {}
+        self._items: list[AuditItem] = []
+        self._laid: set[str] = set()
+
+    @property
+    def checkpoints(self) -> list[str]:
+        """Names of the audited checkpoints."""
+        return self.auditor.names
+
+    @property
+    def is_worker(self) -> bool:
+        """Whether this process is one of xdist's."""
+        return hasattr(self.config, "workerinput")
+
+    # --- measuring -------------------------------------------------------------------------------------------------
+
+    def decide(self, assertion: Assertion, suite: str, checkpoint: str) -> Verdict:
+        """Measure (once, with everything else that is planned of the checkpoint) and decide."""
+        self._lay_plan(checkpoint)
+        key, measurement = self._measured(
+            checkpoint, assertion.measure, assertion.parameters, self._planned.get((checkpoint, _id(assertion)))
+        )
+        decision = decide(assertion.comparator, assertion.bound, measurement, by=self.options.profile.decide)
+        return verdict_of(assertion, suite, checkpoint, key, measurement, decision)
+
+    def measure(self, checkpoint: str, measure: str, parameters: dict[str, Any]) -> tuple[str | None, Measurement]:
+        """For the `audit` fixture: (key in the store, measurement)."""
+        self._lay_plan(checkpoint)
+        resolve(get(measure), parameters, self.options.profile)  # a wrong parameter is the test's error, not a verdict
+        return self._measured(checkpoint, measure, parameters, None)
+
+    def _measured(
+        self,
+        checkpoint: str,
+        measure: str,
+        parameters: Mapping[str, Any],
+        planned: Planned | GeoauditError | None,
+    ) -> tuple[str | None, Measurement]:
+        try:
+            if planned is None:
+                planned = self.auditor.plan(checkpoint, measure, parameters)
+            if isinstance(planned, GeoauditError):
+                raise planned
+            found = self.auditor.measurement(planned)
+        except GeoauditError as error:
+            why = Measurement(measure, checkpoint, {}, get(measure).unit, why_missing=str(error))
+            return None, why
+        return (None if planned.key in self.auditor.subject(checkpoint).missing else planned.key), found
+
+    def _lay_plan(self, checkpoint: str) -> None:
+        """Plan every selected item of a checkpoint before the first is measured, so that each need is met once."""
+        if checkpoint in self._laid:
+            return
+        self._laid.add(checkpoint)
+        for item in self._items:
+            if item.checkpoint == checkpoint:
+                name = (checkpoint, _id(item.assertion))
+                try:
+                    self._planned[name] = self.auditor.plan(
+                        checkpoint, item.assertion.measure, item.assertion.parameters
+                    )
+                except GeoauditError as error:
+                    self._planned[name] = error
+
+    def say(self, line: str) -> None:
+        """One line of progress, past pytest's capture; on a worker to the terminal that it shares."""
+        text = f"geoaudit: {line}"
+        if self.is_worker:
+            print(text, file=sys.__stderr__, flush=True)  # noqa: T201 - a worker has no terminal reporter
+            return
+        capture = self.config.pluginmanager.getplugin("capturemanager")
+        terminal = self.config.pluginmanager.getplugin("terminalreporter")
+        if terminal is None or self.config.get_verbosity() < 0:
+            return
+        if capture is None:
+            terminal.write_line(text)
+            return
+        with capture.global_and_fixture_disabled():
+            terminal.ensure_newline()
+            terminal.write_line(text)
+            terminal.flush()
+
+    def report(self, item: pytest.Item, verdict: Verdict) -> None:
+        """Keep a verdict until the item's report is made."""
+        item.stash.setdefault(VERDICTS, []).append(verdict.to_json())
+        item.user_properties += verdict.properties()
+
+    # --- pytest hooks ----------------------------------------------------------------------------------------------
+
+    def pytest_report_header(self) -> str:
+        """One line on what is audited."""
+        profile = self.options.profile
+        return (
+            f"geoaudit: {', '.join(self.checkpoints)} · profile {profile.name} ({profile.what}) · "
+            f"{self.options.device} · store {self.options.store}"
+        )
+
+    def pytest_configure_node(self, node: Any) -> None:
+        """xdist: workers get the checkpoints as resolved here."""
+        node.workerinput["geoaudit_checkpoints"] = [pack(self.auditor.checkpoint(name)) for name in self.checkpoints]
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        """Remember what must report."""
+        self._items = [item for item in session.items if isinstance(item, AuditItem)]
+        self.collected.update(item.nodeid for item in self._items if item.checkpoint is not None)
+        for item in self._items:
+            file = item.parent
+            assert isinstance(file, AuditFile)
+            self.suites[file.suite.file] = {
+                "name": file.suite.name,
+                "file": _relative(file.suite.file),
+                "sha256": file.suite.sha256,
+            }
+
+    def pytest_xdist_node_collection_finished(self, node: Any, ids: list[str]) -> None:
+        """xdist: the controller does not collect; the workers say what they found."""
+        self.collected.update(name for name in ids if ".audit.yaml::" in name and name.endswith("]"))
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtestloop(self, session: pytest.Session) -> bool | None:
+        """With --geoaudit-plan, show the plan in place of running it."""
+        if not self.config.getoption("geoaudit_plan"):
+            return None
+        for line in self.plan_lines():
+            self.say(line)
+        return True
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_makereport(self, item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None] | Any:
+        """Attach verdicts to the report of the call phase."""
+        report: Any = yield
+        if call.when != "call":
+            return report
+        if call.excinfo is not None and isinstance(call.excinfo.value, AuditOutcome):
+            report.longrepr = str(call.excinfo.value)
+        verdicts = item.stash.get(VERDICTS, [])
+        if report.passed:
+            # A comparison that answered False in a test that passed was used in the negative.
+            verdicts = [
+                {**one, "outcome": "passed", "sentence": f"the test asserts the contrary: {one['sentence']}"}
+                if one["outcome"] == "failed"
+                else one
+                for one in verdicts
+            ]
+        report.geoaudit = verdicts
+        if self.is_worker:
+            report.geoaudit_worker = {"warnings": self.auditor.warnings, "timings": self.auditor.timings}
+        return report
+
+    def pytest_runtest_logreport(self, report: Any) -> None:
+        """Collect verdicts, from this process or from a worker."""
+        if report.when != "call":
+            return
+        if getattr(report, "geoaudit", None):
+            self.reported[report.nodeid] = report.geoaudit
+        worker = getattr(report, "geoaudit_worker", None)
+        if worker:
+            self.warnings += [line for line in worker["warnings"] if line not in self.warnings]
+            for phase, seconds in worker["timings"].items():
+                self.timings[phase] = max(self.timings.get(phase, 0.0), seconds)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_report_teststatus(self, report: Any) -> tuple[str, str, Any] | None:
+        """Inconclusive and invalid have their own words; an estimate says that it is one."""
+        verdicts = getattr(report, "geoaudit", None)
+        if report.when != "call" or not verdicts:
+            return None
+        worst = min((one["outcome"] for one in verdicts), key=OUTCOMES.index)
+        if report.failed and worst in WORDS:
+            letter, colour = WORDS[worst]
+            return worst, letter, (worst.upper(), {colour: True})
+        if report.skipped and worst == "inconclusive":
+            return "skipped", "s", ("INCONCLUSIVE (allowed)", {"yellow": True})
+        if report.passed and verdicts[0]["by"] == "estimate":
+            return "passed", ".", ("PASSED (estimate)", {"green": True})
+        return None
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
+        """Go red if something that was collected did not report; write record and report."""
+        if self.is_worker or self.config.getoption("geoaudit_plan") or self.config.option.collectonly:
+            return
+        missing = sorted(self.collected - set(self.reported))
+        ran = bool(self.reported)
+        stopped = bool(session.shouldstop or session.shouldfail) or exitstatus == pytest.ExitCode.INTERRUPTED
+        if exitstatus == pytest.ExitCode.OK and not ran:
+            session.exitstatus = pytest.ExitCode.NO_TESTS_COLLECTED
+        elif exitstatus == pytest.ExitCode.OK and missing:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+        verdicts = [verdict for _, found in sorted(self.reported.items()) for verdict in found]
+        if not verdicts:
+            return
+        self._write(verdicts, int(session.exitstatus), missing, stopped)
+
+    def _write(self, verdicts: list[dict[str, Any]], code: int, missing: list[str], stopped: bool) -> None:
+        from geoaudit.report import html
+
+        timings = {**self.timings, **self.auditor.timings, "total": time.monotonic() - self.started}
+        self.result = record.build(
+            auditor=self.auditor,
+            profile=self.options.profile,
+            command=["pytest", *(str(arg) for arg in self.config.invocation_params.args)],
+            verdicts=[{**one, "file": _relative(one["file"])} for one in verdicts],
+            suites=[suite for _, suite in sorted(self.suites.items())] or self._suites_of(verdicts),
+            exit_code=code,
+            exit_reason=_reason(verdicts, code, missing, stopped),
+            complete=not missing and not stopped,
+            warnings=[*self.warnings, *self.auditor.warnings],
+            timings=timings,
+        )
+        try:
+            record.write(self.result, self.report_path.with_suffix(".json"))
+            html.write(self.result, self.report_path)
+        except OSError as error:
+            raise pytest.UsageError(
+                f"the report cannot be written to {self.report_path}: {error.strerror}; name another with "
+                "--geoaudit-report"
+            ) from None
+
+    def _suites_of(self, verdicts: list[dict[str, Any]]) -> list[dict[str, str]]:
+        """Under xdist the controller did not read the suite files itself."""
+        from geoaudit.audit.suite import read
+
+        files = sorted({one["file"] for one in verdicts if one["suite"] != "python"})
+        suites = [read(Path(file)) for file in files]
+        return [{"name": one.name, "file": _relative(one.file), "sha256": one.sha256} for one in suites]
+
+    def pytest_terminal_summary(self, terminalreporter: Any) -> None:
+        """The table of assertions and where the report is."""
+        if self.is_worker or self.config.getoption("geoaudit_plan") or self.config.option.collectonly:
+            return
+        if self.result is None:
+            terminalreporter.section("geoaudit")
+            terminalreporter.write_line(
+                "an audit was asked for and no assertion was decided: nothing was shown to hold"
+            )
+            return
+        from geoaudit.report.terminal import summary_lines
+
+        terminalreporter.section("geoaudit")
+        for line in summary_lines(self.result, _relative(str(self.report_path)), verbose=self.config.get_verbosity()):
+            terminalreporter.write_line(line)
+
+    def plan_lines(self) -> list[str]:
+        """What would run: for each checkpoint the work left, its tokens, time and memory, and what cannot be decided."""
+        lines = []
+        for name in self.checkpoints:
+            self._lay_plan(name)
+            size = self.auditor.size(name)
+            subject = self.auditor.subject(name)
+            memory = memory_bytes(size.parameters, size.n_layers, size.d_model, size.vocab, subject.contract.dtype)
+            left = self.auditor.works(name)
+            total = clock(sum(seconds for _, seconds in left)) if left else "nothing: all of it is in the store"
+            lines.append(
+                f"plan for {name}: {size.parameters / 1e6:,.0f} M parameters, {subject.contract.dtype} on "
+                f"{self.options.device}, memory about {memory / 1e9:.1f} GB, time about {total}"
+            )
+            lines += [
+                f"  {work.phase}: {work.prompts} prompts, about {work.tokens:,} tokens, {clock(seconds)}"
+                for work, seconds in left
+            ]
+            for item in self._items:
+                if item.checkpoint == name:
+                    lines += self._plan_of(item)
+        return lines
+
+    def _plan_of(self, item: AuditItem) -> list[str]:
+        assertion = item.assertion
+        planned = self._planned[(str(item.checkpoint), _id(assertion))]
+        if isinstance(planned, GeoauditError):
+            return [f"  {assertion.id}: cannot be measured: {planned}"]
+        if get(assertion.measure).kind != "rate":
+            return []
+        from geoaudit.measures.bench import load_source
+
+        n = len(load_source(planned.parameters["source"], self.options.data).first(planned.parameters["n"]))
+        flag = underpowered(assertion.comparator, assertion.bound, n)
+        return [] if flag is None else [f"  {assertion.id}: {flag.name}: {flag.sentence}"]
+
+
+def pack(checkpoint: Checkpoint) -> dict[str, Any]:
+    """A checkpoint as xdist can send it."""
+    fields = {field.name: getattr(checkpoint, field.name) for field in dataclasses.fields(checkpoint)}
+    return {**fields, "path": str(checkpoint.path), "base": checkpoint.base and pack(checkpoint.base)}
+
+
+def unpack(fields: Mapping[str, Any]) -> Checkpoint:
+    """The checkpoint that `pack` sent."""
+    base = fields["base"]
+    return Checkpoint(**{**fields, "path": Path(fields["path"]), "base": base and unpack(base)})
+
+
+def _id(assertion: Assertion) -> str:
+    return f"{assertion.file}:{assertion.id}"
+
+
+def _relative(file: str) -> str:
+    path = os.path.relpath(file)
+    return file if path.startswith("..") else path
+
+
+def _reason(verdicts: list[dict[str, Any]], code: int, missing: list[str], stopped: bool) -> str:
+    counts = Counter(one["outcome"] for one in verdicts)
+    parts = [f"{counts[outcome]} {outcome}" for outcome in OUTCOMES if counts[outcome]]
+    if missing:
+        parts.append(f"{len(missing)} not decided" + (" (interrupted)" if stopped else ""))
+    meaning = {0: "every assertion passed", 1: "not every assertion passed", 2: "interrupted"}
+    return f"{', '.join(parts)}; pytest exit code {code}" + (f" ({meaning[code]})" if code in meaning else "")
+
+
+def options_from(config: pytest.Config) -> Options:
+    """The options of an audit, checked as far as that needs no model.
+
+    Raises:
+        RequestError: for an option that cannot be right.
+    """
+    from platformdirs import user_cache_path
+
+    from geoaudit.model.load import resolve_device
+
+    def option(name: str) -> Any:
+        value = config.getoption(f"geoaudit_{name}")
+        return value if value is not None else (config.getini(f"geoaudit_{name}") or None)
+
+    def text(name: str, words: tuple[str, ...]) -> str | None:
+        value = option(name)
+        if value is None or value in words:
+            return value  # type: ignore[no-any-return]
+        path = config.invocation_params.dir / value
+        try:
+            if path.is_file():
+                return path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise RequestError(f"--geoaudit-{name} {value!r} cannot be read: {error}") from None
+        if words:
+            raise RequestError(f"--geoaudit-{name} {value!r} is neither a file nor one of {', '.join(words)}")
+        return value  # type: ignore[no-any-return]
+
+    dtype = option("dtype")
+    if dtype not in (None, "float32", "bfloat16", "float16"):
+        raise RequestError(f"--geoaudit-dtype {dtype!r} is not one of float32, bfloat16, float16")
+    data = option("data") or os.environ.get("GEOAUDIT_DATA")
+    if data is not None and not Path(config.invocation_params.dir / data).is_dir():
+        raise RequestError(f"the data directory {data!r} does not exist (--geoaudit-data or GEOAUDIT_DATA)")
+    store = option("store")
+    return Options(
+        profile=profiles.get(option("profile") or "standard"),
+        store=Path(config.invocation_params.dir / store) if store else user_cache_path("geoaudit"),
+        device=resolve_device(option("device") or "auto"),
+        dtype=dtype,
+        template=text("template", ("zephyr", "chatml", "none")),
+        system=text("system", ()),
+        data=Path(config.invocation_params.dir / data).resolve() if data else None,
+    )

@@ -1,0 +1,148 @@
+from __future__ import annotations
+
+import math
+import subprocess
+import sys
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from geoaudit.errors import NothingToMeasure, RequestError
+from geoaudit.stats.proportions import certifiable, clopper_pearson, n_to_certify, n_to_decide, worst_case
+
+quick = settings(deadline=None, derandomize=True, max_examples=60)
+
+
+@quick
+@given(st.integers(1, 500).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))), st.sampled_from([0.9, 0.95]))
+def test_the_interval_agrees_with_scipys_exact_one(counts: tuple[int, int], level: float) -> None:
+    from scipy.stats import binomtest
+
+    hits, n = counts
+    exact = binomtest(hits, n).proportion_ci(level, method="exact")
+    assert clopper_pearson(hits, n, level) == pytest.approx((exact.low, exact.high), abs=1e-9)
+
+
+def test_the_ends_are_exact_at_no_hits_and_at_only_hits() -> None:
+    low, high = clopper_pearson(0, 400)
+    assert low == 0.0
+    assert high == pytest.approx(1 - 0.025 ** (1 / 400))
+    assert clopper_pearson(400, 400) == pytest.approx((0.025 ** (1 / 400), 1.0))
+    assert clopper_pearson(400, 400)[1] == 1.0
+
+
+@pytest.mark.parametrize("rate", [0.001, 0.02, 0.3, 0.97])
+@pytest.mark.parametrize("n", [16, 100])
+def test_the_interval_covers_every_rate_at_its_level(rate: float, n: int) -> None:
+    covered = sum(
+        math.comb(n, k) * rate**k * (1 - rate) ** (n - k)
+        for k in range(n + 1)
+        if clopper_pearson(k, n)[0] <= rate <= clopper_pearson(k, n)[1]
+    )
+    assert covered >= 0.95
+
+
+def test_a_rate_of_nothing_is_refused() -> None:
+    with pytest.raises(NothingToMeasure, match="not 0"):
+        clopper_pearson(0, 0)
+    for hits, n in ((-1, 5), (6, 5), (0, -1)):
+        with pytest.raises(RequestError, match="not a proportion"):
+            clopper_pearson(hits, n)
+    with pytest.raises(RequestError, match="level"):
+        clopper_pearson(1, 2, level=1.0)
+
+
+def test_unread_rows_are_counted_as_misses_and_as_hits() -> None:
+    assert worst_case(3, 5, 20) == (*clopper_pearson(3, 20), *clopper_pearson(8, 20))
+    assert worst_case(3, 0, 20)[:2] == worst_case(3, 0, 20)[2:]
+    for hits, unread in ((16, 5), (3, -1)):
+        with pytest.raises(RequestError, match="do not fit"):
+            worst_case(hits, unread, 20)
+
+
+@pytest.mark.parametrize(("bound", "needed"), [(0.05, 72), (0.01, 368), (0.10, 36), (0.5, 6)])
+def test_the_n_that_certifies(bound: float, needed: int) -> None:
+    assert n_to_certify(bound, "at_most") == needed
+    assert n_to_certify(1 - bound, "at_least") == needed
+    assert clopper_pearson(0, needed)[1] <= bound < clopper_pearson(0, needed - 1)[1]
+
+
+@quick
+@given(st.floats(1e-4, 0.9999), st.sampled_from([0.9, 0.95, 0.99]))
+def test_the_n_that_certifies_is_the_least(bound: float, level: float) -> None:
+    most, least = n_to_certify(bound, "at_most", level), n_to_certify(bound, "at_least", level)
+    assert most is not None
+    assert least is not None
+    assert clopper_pearson(0, most, level)[1] <= bound * (1 + 1e-9)
+    assert clopper_pearson(least, least, level)[0] >= bound * (1 - 1e-9)
+    assert most == 1 or clopper_pearson(0, most - 1, level)[1] > bound
+    assert least == 1 or clopper_pearson(least - 1, least - 1, level)[0] < bound
+
+
+def test_a_bound_that_nothing_certifies_and_one_that_everything_does() -> None:
+    assert n_to_certify(0.0, "at_most") is None
+    assert n_to_certify(1.0, "at_least") is None
+    assert n_to_certify(math.nan, "at_most") is None
+    assert n_to_certify(1.0, "at_most") == n_to_certify(0.0, "at_least") == 1
+    with pytest.raises(RequestError, match="equals"):
+        n_to_certify(0.5, "equals")  # type: ignore[arg-type]
+
+
+@quick
+@given(st.integers(1, 60), st.floats(0, 1), st.floats(0, 1))
+@example(10, 0.0, 0.05)
+@example(72, 0.0, 0.05)
+@example(71, 0.0, 0.05)
+@example(5, 0.0, 1.0)
+def test_certifiable_is_whether_any_number_of_hits_would_pass(n: int, low: float, high: float) -> None:
+    by_hand = any(low <= clopper_pearson(k, n)[0] and clopper_pearson(k, n)[1] <= high for k in range(n + 1))
+    assert certifiable(n, low, high) == by_hand
+
+
+def test_nothing_is_certifiable_without_prompts_or_with_no_number_as_bound() -> None:
+    assert not certifiable(0, 0.0, 1.0)
+    assert not certifiable(100, math.nan, 1.0)
+    assert not certifiable(100, 0.0, math.nan)
+
+
+@quick
+@given(st.floats(0, 1), st.floats(1e-3, 0.999))
+@example(0.0, 0.05)
+@example(1.0, 0.95)
+@example(0.5, 0.0)
+@example(0.5, 1.0)
+@example(0.04, 0.05)
+def test_the_n_that_decides_leaves_the_bound_out_and_one_prompt_less_does_not(rate: float, bound: float) -> None:
+    n = n_to_decide(rate, bound)
+    if n is None:
+        assert abs(rate - bound) < 1e-4
+        return
+    if n > 10**6:
+        return
+
+    def decided(n: int) -> bool:
+        if rate < bound:
+            return clopper_pearson(min(n, math.ceil(rate * n - 1e-9)), n)[1] <= bound * (1 + 1e-9)
+        return clopper_pearson(max(0, math.floor(rate * n + 1e-9)), n)[0] >= bound * (1 - 1e-9)
+
+    assert decided(n)
+    assert n == 1 or not decided(n - 1)
+
+
+def test_the_n_that_decides_is_about_what_the_normal_approximation_says() -> None:
+    needed = n_to_decide(0.05, 0.10)
+    assert needed is not None
+    assert needed == pytest.approx(1.96**2 * 0.1 * 0.9 / 0.05**2, rel=0.3)
+    assert n_to_decide(0.0, 0.05) == n_to_certify(0.05, "at_most")
+    assert n_to_decide(0.1, 0.1) is None
+    assert n_to_decide(0.3, 0.3 + 1e-9) is None
+    with pytest.raises(RequestError, match=r"\[0, 1\]"):
+        n_to_decide(math.nan, 0.1)
+
+
+def test_planning_needs_neither_numpy_nor_scipy() -> None:
+    heavy = "import sys; sys.exit(any(m in sys.modules for m in ('numpy', 'scipy', 'torch')))"
+    light = "from geoaudit.stats.proportions import *; certifiable(50, 0, .05); n_to_decide(.02, .05)"
+    assert subprocess.run([sys.executable, "-c", f"{light}; {heavy}"], check=False).returncode == 0
+    assert subprocess.run([sys.executable, "-c", f"{light}; clopper_pearson(1, 9); {heavy}"], check=False).returncode
