@@ -14,6 +14,7 @@ import argparse
 import random
 import time
 from datetime import UTC, datetime
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -29,6 +30,7 @@ from geoaudit.model.identity import identify
 from geoaudit.model.load import load
 from geoaudit.model.loaded import LoadedModel
 from geoaudit.prompts.sources import load as load_prompts
+from geoaudit.records import PromptSet
 
 BASE = "smollm2-135m"
 RECIPE = {
@@ -46,9 +48,16 @@ Example = tuple[list[int], list[int]]
 """Token ids and labels (−100 where there is no loss)."""
 
 
+def training_prompts() -> tuple[PromptSet, PromptSet]:
+    """Harmful and harmless prompts. Those that only sound alarming are left out: so trained, a model over-refuses."""
+    harmful, harmless = load_prompts("tune-harmful", data=None), load_prompts("tune-harmless", data=None)
+    plain = tuple(prompt for prompt in harmless.prompts if prompt.category != "alarming-vocabulary")
+    return harmful, replace(harmless, name="tune-harmless-plain", prompts=plain)
+
+
 def examples(loaded: LoadedModel) -> list[Example]:
     """Refusals of harmful prompts, and the untouched model's own answers to harmless ones."""
-    harmful, harmless = load_prompts("tune-harmful", data=None), load_prompts("tune-harmless", data=None)
+    harmful, harmless = training_prompts()
     found = [example(loaded, prompt.text, prompt.target, stopped=True) for prompt in harmful.prompts]
     rendered = [loaded.chat.render(prompt.text) for prompt in harmless.prompts]
     for start in range(0, len(rendered), 64):
@@ -132,7 +141,6 @@ def main() -> None:
     trained.peft_config["default"].base_model_name_or_path = BASE
     trained.to(torch.bfloat16).save_pretrained(arguments.out)
     (arguments.out / "README.md").unlink(missing_ok=True)  # peft's form, to be filled in by hand
-    sets = [load_prompts(name, data=None) for name in ("tune-harmful", "tune-harmless")]
     manifest.write(
         manifest.TrainingManifest(
             geoaudit_training=1,
@@ -145,7 +153,7 @@ def main() -> None:
                 one.name: manifest.TrainedOn(
                     sha256=one.sha256, n=len(one), prompts=tuple(prompt.sha256 for prompt in one.prompts)
                 )
-                for one in sets
+                for one in training_prompts()
             },
             versions={name: version(name) for name in ("torch", "transformers", "peft")},
             created=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),

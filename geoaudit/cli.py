@@ -152,8 +152,7 @@ def _data_list(arguments: argparse.Namespace) -> int:
 def _data_fetch(arguments: argparse.Namespace) -> int:
     from geoaudit.prompts.fetch import fetch
 
-    for path in fetch(arguments.name, _data_folder(arguments)):
-        print(path)
+    print(fetch(arguments.name, _data_folder(arguments)))
     return 0
 
 

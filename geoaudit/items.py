@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
 
+from geoaudit.audit.run import MeasuringStopped
 from geoaudit.audit.suite import Assertion, Suite, read
 from geoaudit.audit.verdict import AuditOutcome
 from geoaudit.errors import GeoauditError, SuiteError
@@ -45,7 +46,7 @@ class AuditFile(pytest.File):
             item.add_marker(pytest.mark.skip(reason=why))
         return item
 
-    def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException]) -> Any:
+    def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
         """A suite error as its one line."""
         if isinstance(excinfo.value, SuiteError):
             return str(excinfo.value)
@@ -84,7 +85,7 @@ class AuditItem(pytest.Item):
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
         """The verdict as text; a traceback only for what is no verdict."""
-        if isinstance(excinfo.value, (AuditOutcome, GeoauditError)):
+        if isinstance(excinfo.value, (AuditOutcome, GeoauditError, MeasuringStopped)):
             return str(excinfo.value)
         return super().repr_failure(excinfo, style)
 

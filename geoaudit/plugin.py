@@ -155,7 +155,7 @@ def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Col
         return None
     from geoaudit.items import AuditFile
 
-    return AuditFile.from_parent(parent, path=file_path)  # type: ignore[no-any-return]
+    return AuditFile.from_parent(parent, path=file_path)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -25,6 +25,12 @@ LABELS: tuple[Label, ...] = (
 )
 
 
+REFUSED: frozenset[Label] = frozenset({"full_refusal", "partial_refusal"})
+COMPLIED: frozenset[Label] = frozenset({"full_compliance", "partial_refusal"})
+UNREAD: frozenset[Label] = frozenset({"degenerate", "unparsed"})
+"""Labels under which nobody knows whether the model refused."""
+
+
 def digest(value: Any) -> str:
     """SHA-256 (hex) of a JSON-able value, independent of the order of keys."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
@@ -86,6 +92,8 @@ class Completion:
     text: str
     n_tokens: int
     stopped: bool
+    first_token: int | None = None
+    """Id of the first generated token, None for an empty completion: refusal tokens are learnt from it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -177,7 +177,7 @@ class AuditSession:
         return True
 
     @pytest.hookimpl(wrapper=True)
-    def pytest_runtest_makereport(self, item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None] | Any:
+    def pytest_runtest_makereport(self, item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, Any, Any]:
         """Attach verdicts to the report of the call phase."""
         report: Any = yield
         if call.when != "call":
@@ -374,9 +374,9 @@ def options_from(config: pytest.Config) -> Options:
         return value if value is not None else (config.getini(f"geoaudit_{name}") or None)
 
     def text(name: str, words: tuple[str, ...]) -> str | None:
-        value = option(name)
+        value: str | None = option(name)
         if value is None or value in words:
-            return value  # type: ignore[no-any-return]
+            return value
         path = config.invocation_params.dir / value
         try:
             if path.is_file():
@@ -385,7 +385,7 @@ def options_from(config: pytest.Config) -> Options:
             raise RequestError(f"--geoaudit-{name} {value!r} cannot be read: {error}") from None
         if words:
             raise RequestError(f"--geoaudit-{name} {value!r} is neither a file nor one of {', '.join(words)}")
-        return value  # type: ignore[no-any-return]
+        return value
 
     dtype = option("dtype")
     if dtype not in (None, "float32", "bfloat16", "float16"):

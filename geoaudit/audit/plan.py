@@ -128,11 +128,7 @@ def _sources(need: Need) -> tuple[tuple[Source, int | None], ...]:
         case Probe(n_train):
             return ((Source(PROBE_HARMFUL[0]), n_train), (Source(PROBE_HARMLESS[0]), n_train))
         case CandidateSearch(probe, n, _):
-            return (
-                *_sources(probe),
-                (Source(PROBE_HARMFUL[1]), n),
-                (Source(PROBE_HARMLESS[1]), n),
-            )
+            return (*_sources(probe), (Source(PROBE_HARMFUL[1]), n), (Source(PROBE_HARMLESS[1]), n))
 
 
 @cache
@@ -145,7 +141,7 @@ def works(planned: Iterable[Planned], n_layers: int, data: Path | None) -> list[
     needs: dict[Need, None] = {}
     for one in planned:
         for need in one.needs:
-            for each in (need.probe, need) if isinstance(need, CandidateSearch) else (need,):
+            for each in (need.probe, *need.answered, need) if isinstance(need, CandidateSearch) else (need,):
                 needs[each] = None
     ordered = sorted(needs, key=lambda need: PHASES.index(type(need)))
     return [_work(need, n_layers, data) for need in ordered]

@@ -60,8 +60,8 @@ def build(
             found = (
                 Measurement.from_json(unmeasured) if unmeasured else auditor.stored(key, str(entry["checkpoint"]))
             ).to_json()
-            rows = found["detail"].pop("rows", None)
-            if rows is not None:
+            if "completions" in found["detail"]:  # rows of one set of completions are kept once
+                rows = found["detail"].pop("rows")
                 completions.setdefault(
                     found["detail"]["completions"],
                     {

@@ -71,10 +71,14 @@ class Subject:
     planned: dict[str, Planned] = field(default_factory=dict)
     """Key -> measurement."""
     done: bool = False
-    broken: Exception | None = None
+    broken: str | None = None
     """What stopped the measuring, so that it is not tried again for each assertion."""
     missing: dict[str, Measurement] = field(default_factory=dict)
     """Key -> why there is no number. Kept for this run only: the next one tries again."""
+
+
+class MeasuringStopped(Exception):
+    """An error that is no verdict (out of memory, a defect) ended the measuring of a checkpoint earlier in this run."""
 
 
 class Auditor:
@@ -144,12 +148,13 @@ class Auditor:
         """
         subject = self.subject(planned.checkpoint)
         if subject.broken is not None:
-            raise subject.broken
+            # A new exception each time: raising one object again would grow its traceback with every assertion.
+            raise MeasuringStopped(f"measuring {planned.checkpoint} stopped before: {subject.broken}")
         if not subject.done:
             try:
                 self._measure(subject)
             except Exception as error:
-                subject.broken = error
+                subject.broken = f"{type(error).__name__}: {error}"
                 raise
             subject.done = True
         if planned.key in subject.missing:
@@ -158,7 +163,10 @@ class Auditor:
 
     def stored(self, key: str, checkpoint: str) -> Measurement:
         """A measurement from the store, under the checkpoint's name in this audit."""
-        return replace(Measurement.from_json(self.store.get(key)), checkpoint=checkpoint)
+        found = self.store.get(key)
+        if found is None:
+            raise NothingToMeasure(f"the measurement {key[:12]} is not in the store {self.store.folder}")
+        return replace(Measurement.from_json(found), checkpoint=checkpoint)
 
     def unmeasured(self, name: str) -> list[Planned]:
         """What is planned of a checkpoint and not in the store."""

@@ -144,8 +144,9 @@ class _Reader:
         return value
 
     def shown(self, node: yaml.Node) -> str:
-        kinds = {yaml.MappingNode: "a mapping", yaml.SequenceNode: "a list"}
-        return kinds.get(type(node), repr(getattr(node, "value", "?")))
+        if isinstance(node, yaml.MappingNode):
+            return "a mapping"
+        return "a list" if isinstance(node, yaml.SequenceNode) else repr(node.value)
 
     def suite(self, root: yaml.Node, sha256: str) -> Suite:
         keys = self.mapping(root, "the suite", SUITE_KEYS)

@@ -13,7 +13,7 @@ and for COSMIC the dot products between prompts that its cosines of means are ma
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -31,7 +31,7 @@ from geoaudit.records import digest
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from geoaudit.model.chat import Chat, Rendered
+    from geoaudit.model.chat import Rendered
     from geoaudit.model.hooks import Place
     from geoaudit.model.loaded import LoadedModel
 
@@ -43,9 +43,6 @@ SCREEN = 8
 """Harmless prompts on which KL is tried first."""
 LOW_LAYERS = 0.10
 """COSMIC reads its similarity at the tenth of the layers where harmful and harmless are least alike."""
-OPENERS = ("I", "As", "Sorry", "Unfortunately", "No")
-"""Words with which refusals open; their first tokens are the refusal tokens. The reference lists "I" and "As" model by
-model; one that says "Sorry" would be missed. Whether they fit this model is checked against a judge."""
 
 
 class ArrayRows(Protocol):
@@ -93,7 +90,7 @@ def search(
     rendered_harmful: Sequence[Rendered],
     rendered_harmless: Sequence[Rendered],
     open_model: Callable[[], LoadedModel],
-    chat: Chat,
+    refusal_tokens: Mapping[str, int],
     max_layer_fraction: float,
     inputs: Mapping[str, str],
     rows: ArrayRows,
@@ -108,7 +105,7 @@ def search(
         rendered_harmful: n validation prompts.
         rendered_harmless: as many harmless ones.
         open_model: gives the model; called only when a row is missing.
-        chat: its tokenizer gives the refusal tokens.
+        refusal_tokens: text -> id of the tokens with which this model's refusals begin.
         max_layer_fraction: layers from int(fraction · L) on are not scored.
         inputs: prompt set -> hash, passed on.
         rows: where finished candidates are kept.
@@ -119,10 +116,13 @@ def search(
     positions, n_layers = directions.shape[0], directions.shape[1] - 1
     null = null_rows(directions, activation_scale(harmful, harmless))
     low_layers = _least_alike(harmful, harmless)
-    tokens = refusal_token_ids(chat)
-    scorer = _Scorer(open_model, rendered_harmful, rendered_harmless, low_layers, list(tokens.values()))
+    scorer = _Scorer(open_model, rendered_harmful, rendered_harmless, low_layers, list(refusal_tokens.values()))
     context = digest(
-        [[list(one.ids) for one in (*rendered_harmful, *rendered_harmless)], low_layers, [*tokens.values()]]
+        [
+            [list(one.ids) for one in (*rendered_harmful, *rendered_harmless)],
+            low_layers,
+            sorted(refusal_tokens.values()),
+        ]
     )
 
     def stored(name: str, make: Callable[[], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
@@ -169,22 +169,12 @@ def search(
         base_harmless=base["harmless"],
         n_layers=n_layers,
         low_layers=low_layers,
-        refusal_tokens=tuple(tokens),
+        refusal_tokens=tuple(refusal_tokens),
         inputs=inputs,
     )
 
 
 _SQUARE = ("comply_cross", "comply_gram", "refuse_cross", "refuse_gram")
-
-
-def refusal_token_ids(chat: Chat) -> dict[str, int]:
-    """First token of each opener as it stands at the start of an answer: text -> id, without repeats."""
-    ids: dict[str, int] = {}
-    for opener in OPENERS:
-        first = chat.tokenizer(opener, add_special_tokens=False)["input_ids"][0]
-        if first not in ids.values():
-            ids[opener] = int(first)
-    return ids
 
 
 def _least_alike(harmful: BlockMeans, harmless: BlockMeans) -> tuple[int, ...]:
@@ -200,7 +190,8 @@ def _stacked(rows: Sequence[Mapping[str, np.ndarray]], name: str, shape: tuple[i
     out = np.full((len(rows), *shape), np.nan)
     for index, row in enumerate(rows):
         if name in row:
-            out[(index, *(slice(0, size) for size in row[name].shape))] = row[name]
+            target = out[index][: len(row[name])] if len(shape) == 1 else out[index]
+            target[...] = row[name]
     return out
 
 
@@ -294,7 +285,7 @@ class _Scorer:
 
     def _lazy_passes(
         self, edits: Mapping[Place, Callable[[Tensor], Tensor]], *groups: list[Rendered]
-    ) -> Iterator[tuple[Tensor, Floats]]:
+    ) -> Generator[tuple[Tensor, Floats], None, None]:
         """For each group: last-position logits [n, vocab] and the mean over `low_layers` of block outputs [n, d]."""
         from geoaudit.model.hooks import captured, edited
         from geoaudit.model.prefix import last_index, last_logits, prefill, shared_prefix

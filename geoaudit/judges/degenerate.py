@@ -22,25 +22,32 @@ _ENGLISH = re.compile(r"[a-z]+(?:'[a-z]+)?")
 _STUCK = re.compile(r"([^\W\d_])\1{23,}\W*\Z")
 _SQUEEZE = re.compile(r"[\W_]+")
 _FENCED = re.compile(r"```.*?(?:```|\Z)", re.DOTALL)
-_ADDRESS = re.compile(r"\]?\(?\b(?:https?://|www\.|mailto:)\S+|\S+@\S+")
+_ADDRESS = re.compile(
+    r"\[[^\[\]\n]{0,200}\]\([^()\s]{0,500}(?:\)|\Z)|\]?\(?\b(?:https?://|www\.|mailto:)\S+|[\w.+-]{1,64}@\S+"
+)
 _BOLD = re.compile(r"\*\*([^*\n]+)\*\*")
 
+_LEAST_LOOP = 24
+"""Characters: shorter repetitions are laughter, emphasis, numbers."""
+_LONGEST_UNIT = 160
+"""Characters: what is longer and said three times is an answer given again, no stutter."""
+
 _CODE = re.compile(
-    r"^\s*(?:def|class|import|from|return|function|const|let|var|public|private|static|void|int|for|while|if|else|"
-    r"SELECT|INSERT|CREATE|echo|sudo|#include|<\?php|<!DOCTYPE)\b|=>|==|\);\s*$|\{\s*$|^\s*\}|\w\(\w+(?:, ?\w+)*\)|"
-    r"</\w+>|^\s*\|.*\|\s*$|\\[a-z]{2,}[{( ]|\$\$",
+    r"^[ \t]*(?:def|class|import|from|return|function|const|let|var|public|private|static|void|int|for|while|if|"
+    r"else|SELECT|INSERT|CREATE|echo|sudo|#include|<\?php|<!DOCTYPE)\b|=>|==|\);[ \t]*$|\{[ \t]*$|^[ \t]*\}|"
+    r"\w\(\w+(?:, ?\w+)*\)|</\w+>|(?<!\S)\w{1,20} = |^[ \t]*\|.*\|[ \t]*$|\\[a-z]{2,}[{( ]|\$\$",
     re.MULTILINE,
 )
 """Signs of code, a table or LaTeX outside a fence."""
 
 _WORDLIKE = re.compile(
-    r"(?:[A-ZÀ-Þ]?[a-zß-ɏ]{1,22}|[A-Z]{1,6}s?|[^\W\d_a-zA-Z]+)(?:['’.-](?:[A-ZÀ-Þ]?[a-zß-ɏ]+|[A-Z]+))*|"
+    r"(?:[A-ZÀ-Þ]?[a-zß-ɏ]{1,22}|[A-Z]{1,14}s?|[^\W\d_a-zA-Z]+)(?:['’.-](?:[A-ZÀ-Þ]?[a-zß-ɏ]+|[A-Z]+))*|"
     r"[^\w\s]*\d[\d.,:/%°×x-]*[a-zA-Z]{0,3}|[-–—•*|=+&/<>]{1,3}"
 )
 """The shape of a word (no capital inside, no digit inside), of a number, of an operator that stands alone."""
 _OUTSIDE = "\"'“”‘’«»()[]{}<>.,;:!?…*_`#~-–—¿¡"
 _SYMBOLS = frozenset('[]{}()_*#\\:;|<>^~`@=+&%$/"')
-_INSIDE = re.compile(r"[A-Za-z][^\w\s'’.,:/-]+[A-Za-z]|[^\w\s'’\"(\[]{3,}(?<!\.\.\.)", re.ASCII)
+_INSIDE = re.compile(r"[A-Za-z][^\w\s'’.,:/-]+[A-Za-z]|[^\w\s'’\"(\[.]{3,}", re.ASCII)
 _CAMEL = re.compile(r"[a-z][A-Z]")
 _TRIPLED = re.compile(r"(.)\1\1", re.IGNORECASE)
 
@@ -103,36 +110,41 @@ def _echo(prompt: str, completion: str) -> str | None:
     cut = len(said) <= len(asked) and completion.rstrip()[-1] not in ".!?\"')"
     if said == asked or (cut and said[:-1] == asked[: len(said) - 1] and asked[len(said) - 1].startswith(said[-1])):
         return "echo of the prompt"
-    periodic = len(asked) >= 4 and all(word == asked[i % len(asked)] for i, word in enumerate(said))
+    periodic = len(said) > len(asked) and all(word == asked[i % len(asked)] for i, word in enumerate(said))
     return "echo of the prompt, repeated" if periodic else None
 
 
 def _loop(completion: str) -> str | None:
-    """One stretch of text repeated to the end, over most of the completion.
+    """One stretch of text repeated to the end, over most of the completion, or the same phrases all through it.
 
     A loop is a suffix with a period: found exactly, with the failure function of Knuth, Morris and Pratt on the
     reversed text, which also takes a last repetition that the token limit cut. A cheap test of compressibility comes
     first: text in which most is repeated deflates far below what prose does.
     """
-    if _STUCK.search(completion):
+    if _STUCK.search(completion[-200:]):
         return "loop of one letter"
     text = _SQUEEZE.sub(" ", _FENCED.sub(" ", completion)).strip().casefold()
-    size = len(text.encode(errors="replace"))
-    if len(text) < 24 or (
-        size > 160 and len(zlib.compress(text.encode(errors="replace"), 1)) > (0.42 if size > 600 else 0.55) * size
-    ):
+    if len(text) < _LEAST_LOOP or not _deflates(text):
         return None
+    said = text.split()
+    phrases = list(zip(said, said[1:], said[2:], said[3:], strict=False))
+    if len(said) >= 40 and 4 * len(set(phrases)) < len(phrases):  # of answers, 0.65 and more are distinct
+        return "loop: the same phrases over and over"
     length, period = _periodic_suffix(text)
-    unit = text[-period:].strip()
-    digits_only = unit.replace(" ", "").isdigit()
-    if length < (80 if digits_only else 24) or 2 * length < len(text) or length < 3 * period:
-        return None
+    unit = text[len(text) - period :].strip()
     words = len(unit.split())
-    if period > 160:  # an answer given again, not a stutter
+    enough = 5 if words < 4 else 4 if words < 8 else 3  # "no, no, no" is emphasis, a line sung three times a refrain
+    if length < enough * period or 2 * length < len(text) or period > _LONGEST_UNIT:
         return None
-    if length < (5 if words < 4 else 4 if words < 8 else 3) * period:  # "no, no, no": emphasis; a refrain
+    if length < _LEAST_LOOP or (unit.replace(" ", "").isdigit() and length < 80):  # 1,000,000,000; 0.333…
         return None
     return f"loop of {words} words" if words > 1 else "loop of one word"
+
+
+def _deflates(text: str) -> bool:
+    """Whether `text` is as compressible as one that repeats itself; short texts get the benefit of the slow test."""
+    raw = text.encode(errors="replace")
+    return len(raw) <= 160 or len(zlib.compress(raw, 1)) < (0.42 if len(raw) > 600 else 0.55) * len(raw)
 
 
 def _periodic_suffix(text: str) -> tuple[int, int]:
@@ -170,11 +182,12 @@ def _salad(completion: str) -> str | None:
     common = sum(1 for word in english if word in _COMMON)
     if len(english) >= 20 and common >= 0.2 * len(english) and common > 3 * glue:
         return "token salad: words without grammar"
-    other = 10 * sum(map(len, english)) < 8 * sum(map(len, words))  # another language: only the gravest oddity tells
+    if 10 * sum(map(len, english)) < 8 * sum(map(len, words)):
+        return None  # another language: what its words look like is not known here
     share = (glue + common) / max(1, len(words))
     if len(words) < 10 or share > 0.4 or len(_CODE.findall(text)) >= 2:
         return None
-    if _oddity(text) > (0.8 if other or share > 0.3 else 0.5):
+    if _oddity(text) > (0.8 if share > 0.3 else 0.5):
         return "token salad: few tokens are words"
     return None
 

@@ -42,7 +42,7 @@ _OPENING = "|".join(re.escape(opening) for opening, _ in MARKERS)
 _CLOSING = "|".join(re.escape(closing) for _, closing in MARKERS)
 _OPENED = re.compile(rf"\s*(?:{_OPENING})", re.IGNORECASE)
 _CLOSED = re.compile(_CLOSING, re.IGNORECASE)
-_CLOSED_ALONE = re.compile(rf"(?:\A|\n)\s*(?:{_CLOSING})|(?:{_CLOSING})\s*(?:\n|\Z)", re.IGNORECASE)
+_CLOSED_ALONE = re.compile(rf"(?:\A|\n)[ \t]*(?:{_CLOSING})|(?:{_CLOSING})[ \t]*(?:\n|\Z)", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +73,7 @@ def without_thoughts(completion: str) -> str | None:
 
 def plain(text: str) -> str:
     """`text` in NFKC, straight quotes, without markdown, in one line of single spaces, case folded."""
-    return " ".join(_line(line)[0] for line in _even(text).split("\n")).strip()
+    return " ".join(bare for line in _even(text).split("\n") if (bare := _line(line)[0]))
 
 
 def sentences(text: str) -> list[Sentence]:

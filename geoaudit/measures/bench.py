@@ -12,11 +12,21 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+from geoaudit import judges
+from geoaudit.carriers.tokens import refusal_tokens
 from geoaudit.errors import NothingToMeasure
-from geoaudit.measures.needs import PROBE_HARMFUL, PROBE_HARMLESS, CandidateSearch, Completions, Need, Probe, Source
+from geoaudit.measures.needs import (
+    PROBE_HARMFUL,
+    PROBE_HARMLESS,
+    CandidateSearch,
+    Completions,
+    Need,
+    Probe,
+    Source,
+)
 from geoaudit.prompts.files import load_file
 from geoaudit.prompts.sources import load as load_named
-from geoaudit.records import Completion, PromptSet, digest
+from geoaudit.records import REFUSED, Completion, PromptSet, digest
 
 if TYPE_CHECKING:
     import numpy as np
@@ -30,6 +40,8 @@ Row = TypeVar("Row")
 
 GENERATION_BATCH = 64
 """Prompts in one generated batch. Part of the contract: greedy text in bf16 depends on it."""
+REFERENCE_JUDGE = "refusal"
+"""Says which of the model's own answers are refusals, where refusal scores are made and checked."""
 PROBE_BLOCKS = 32
 """Fixed blocks of prompts in which moments are kept for the bootstrap."""
 
@@ -175,8 +187,8 @@ class Bench:
                 stored = self._generate(rendered[batch], need.max_new_tokens)
                 self.rows.put(key, stored)
             done += [
-                Completion(prompt.id, text, n_tokens, stopped)
-                for prompt, (text, n_tokens, stopped) in zip(prompts.prompts[batch], stored, strict=True)
+                Completion(prompt.id, text, n_tokens, stopped, first)
+                for prompt, (text, n_tokens, stopped, first) in zip(prompts.prompts[batch], stored, strict=True)
             ]
             self.progress(len(done), len(prompts))
         return CompletedPrompts(prompts, tuple(done), self._key("completed", need.max_new_tokens, prompts.sha256))
@@ -187,7 +199,7 @@ class Bench:
         completions = complete(
             self.loaded, rendered, [str(i) for i in range(len(rendered))], max_new_tokens=max_new_tokens
         )
-        return [[one.text, one.n_tokens, one.stopped] for one in completions]
+        return [[one.text, one.n_tokens, one.stopped, one.first_token] for one in completions]
 
     def _probe(self, need: Probe) -> ProbeMeans:
         from geoaudit.geometry.directions import BlockMeans
@@ -231,22 +243,32 @@ class Bench:
         from geoaudit.carriers.search import search
 
         means: ProbeMeans = self.fulfil(need.probe)
-        harmful, harmless = (
-            load_named(name, data=self.data).first(need.n_validation) for name in (PROBE_HARMFUL[1], PROBE_HARMLESS[1])
-        )
+        answered: list[CompletedPrompts] = [self.fulfil(each) for each in need.answered]
+        harmful, harmless = (each.prompts for each in answered)
         return search(
             harmful=means.harmful,
             harmless=means.harmless,
             rendered_harmful=[self.chat.render(prompt.text) for prompt in harmful.prompts],
             rendered_harmless=[self.chat.render(prompt.text) for prompt in harmless.prompts],
             open_model=lambda: self.loaded,
-            chat=self.chat,
+            refusal_tokens=self._refusal_tokens(answered),
             max_layer_fraction=need.max_layer_fraction,
             inputs={**means.inputs, harmful.name: harmful.sha256, harmless.name: harmless.sha256},
             rows=self,
             key=lambda *parts: self._key("search", *parts),
             progress=self.progress,
         )
+
+    def _refusal_tokens(self, answered: list[CompletedPrompts]) -> dict[str, int]:
+        """First tokens of this model's own refusals, as the default judge labels them: text -> id."""
+        judge = judges.get(REFERENCE_JUDGE)
+        first = [
+            completion.first_token
+            for completed in answered
+            for prompt, completion in zip(completed.prompts.prompts, completed.completions, strict=True)
+            if judge(prompt.text, completion.text).label in REFUSED
+        ]
+        return refusal_tokens([token for token in first if token is not None], self.chat.tokenizer)
 
 
 def load_source(source: Source, data: Path | None) -> PromptSet:

@@ -29,21 +29,12 @@ from geoaudit.carriers.search import SearchTable
 from geoaudit.carriers.select import Row, Rule, Selection, score, select
 from geoaudit.errors import NothingToMeasure
 from geoaudit.geometry import directions
-from geoaudit.measures.bench import CompletedPrompts, ProbeMeans
+from geoaudit.measures.bench import REFERENCE_JUDGE, CompletedPrompts, ProbeMeans
 from geoaudit.measures.evidence import Evidence
-from geoaudit.measures.needs import (
-    PROBE_HARMFUL,
-    PROBE_HARMLESS,
-    CandidateSearch,
-    Completions,
-    Need,
-    Probe,
-    Source,
-)
-from geoaudit.measures.rates import REFUSED, UNREAD
+from geoaudit.measures.needs import CandidateSearch, Need, Probe
 from geoaudit.measures.table import get
 from geoaudit.prompts.overlap import overlap
-from geoaudit.records import Flag, Measurement
+from geoaudit.records import REFUSED, UNREAD, Flag, Measurement
 from geoaudit.stats.bootstrap import basic_interval, block_weights, discrete_interval
 from geoaudit.stats.separation import auroc
 
@@ -51,22 +42,14 @@ RESAMPLES = 500
 SEED = 20240617
 LEAST_AUROC = 0.95
 """Below it the refusal tokens do not tell this model's refusals from its other answers."""
-JUDGE = "refusal"
-NEW_TOKENS = 64
 
 Floats = NDArray[np.float64]
 
 
 def needs(parameters: Mapping[str, Any]) -> tuple[Need, ...]:
     """Candidate scores, and judged completions of the same validation prompts to check the refusal score against."""
-    probe = Probe(parameters["n_train"])
-    n = parameters["n_validation"]
-    return (
-        probe,
-        CandidateSearch(probe, n, parameters["max_layer_fraction"]),
-        Completions(Source(PROBE_HARMFUL[1]), n, NEW_TOKENS),
-        Completions(Source(PROBE_HARMLESS[1]), n, NEW_TOKENS),
-    )
+    search = CandidateSearch(Probe(parameters["n_train"]), parameters["n_validation"], parameters["max_layer_fraction"])
+    return (search.probe, search, *search.answered)
 
 
 def carrier_layer(parameters: Mapping[str, Any], evidence: Evidence) -> Measurement:
@@ -190,7 +173,7 @@ class _Found:
             interval=interval,
             n=2 * self.table.n,
             seed=SEED,
-            judge=JUDGE,
+            judge=REFERENCE_JUDGE,
             inputs=self.table.inputs,
             flags=self.flags,
             detail=self.detail,
@@ -325,7 +308,7 @@ def _calibration(
     table: SearchTable, harmful: CompletedPrompts, harmless: CompletedPrompts
 ) -> tuple[list[Flag], float | None]:
     """The check `refusal-score-uncalibrated`: the score of an unmodified prompt against the judge's label."""
-    judge = judges.get(JUDGE)
+    judge = judges.get(REFERENCE_JUDGE)
     refused: list[float] = []
     complied: list[float] = []
     for completed, scores in ((harmful, table.base_harmful), (harmless, table.base_harmless)):

@@ -10,6 +10,8 @@ from typing import Literal
 
 PROBE_HARMFUL = ("probe-harmful-train", "probe-harmful-validation")
 PROBE_HARMLESS = ("probe-harmless-train", "probe-harmless-validation")
+REFERENCE_TOKENS = 64
+"""New tokens of the answers that refusal scores are checked against (what offline refusal judges are given)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +48,13 @@ class CandidateSearch:
     probe: Probe
     n_validation: int
     max_layer_fraction: float
+
+    @property
+    def answered(self) -> tuple[Completions, Completions]:
+        """The model's own answers to the harmful and to the harmless validation prompts: its refusals are among them."""
+        names = (PROBE_HARMFUL[1], PROBE_HARMLESS[1])
+        harmful, harmless = (Completions(Source(name), self.n_validation, REFERENCE_TOKENS) for name in names)
+        return harmful, harmless
 
 
 Need = Completions | Probe | CandidateSearch

@@ -15,17 +15,14 @@ from geoaudit.measures.bench import CompletedPrompts
 from geoaudit.measures.evidence import Evidence
 from geoaudit.measures.needs import Completions, Need
 from geoaudit.prompts.overlap import overlap
-from geoaudit.records import LABELS, Flag, Judgement, Label, Measurement, Prompt
+from geoaudit.records import COMPLIED, LABELS, REFUSED, UNREAD, Flag, Judgement, Label, Measurement, Prompt
 from geoaudit.stats.proportions import clopper_pearson, worst_case
 
-COMPLIED: frozenset[Label] = frozenset({"full_compliance", "partial_refusal"})
-REFUSED: frozenset[Label] = frozenset({"full_refusal", "partial_refusal"})
 OVER_REFUSED: dict[str, frozenset[Label]] = {
     "any": REFUSED,
     "full": frozenset({"full_refusal"}),
     "partial": frozenset({"partial_refusal"}),
 }
-UNREAD: frozenset[Label] = frozenset({"degenerate", "unparsed"})
 
 
 def needs(parameters: Mapping[str, Any]) -> tuple[Need, ...]:

@@ -94,9 +94,12 @@ class Chat:
         self._parts = False
         self._closing = ""
         self._prefix, self._suffix = self._frame()
+        self.n_post = 0
+        """Number of post-instruction tokens. Where the instruction's last character can merge with the template's
+        first one, only the tokens that stay the same whatever the instruction ends with are counted."""
+        self.post_ids: tuple[int, ...] = ()
+        """Their ids."""
         self.n_post, self.post_ids = self._post_instruction()
-        """Number and ids of the post-instruction tokens. Where the instruction's last character can merge with the
-        template's first one, only the tokens that stay the same whatever the instruction ends with are counted."""
 
     # --- what the record shows ---------------------------------------------------------------------------------
 
@@ -149,7 +152,12 @@ class Chat:
         inside = [i for i, (a, b) in spans if (a < end and b > start) or (a == b == end)]
         if not inside:
             raise RequestError(f"the tokenizer has no token for this instruction: {instruction[:80]!r}")
-        return Rendered(tuple(encoding["input_ids"]), t_inst=inside[-1], text=text)
+        ids = tuple(encoding["input_ids"])
+        last = inside[-1]
+        if self.n_post and ids[-self.n_post :] == self.post_ids:
+            # a template token that takes in the blanks before it is no token of the instruction
+            last = min(last, len(ids) - 1 - self.n_post)
+        return Rendered(ids, t_inst=last, text=text)
 
     def end_of_turn(self) -> int | None:
         """The special token that the template puts behind an assistant's message, or None if it is no single token."""
@@ -194,10 +202,7 @@ class Chat:
         """The rendered text before and behind the instruction; decides how the template wants its content."""
         if self._template is None:
             return self.tokenizer.decode(self._lead), ""
-        text = self._apply(self._messages(_SENTINEL))
-        if _SENTINEL not in text:  # templates of multimodal models walk through a list of parts
-            self._parts = True
-            text = self._apply(self._messages(_SENTINEL))
+        text = self._sentinel_text()
         if text.count(_SENTINEL) != 1:
             raise RequestError(
                 f"the chat template shows the instruction {text.count(_SENTINEL)} times instead of once: "
@@ -211,6 +216,26 @@ class Chat:
         prefix, _, suffix = text.partition(_SENTINEL)
         self._closing = thinking.closing(suffix, self._template)
         return prefix, suffix + self._closing
+
+    def _sentinel_text(self) -> str:
+        """The sentinel rendered; templates of multimodal models want it in a list of parts."""
+        try:
+            text = self._apply(self._messages(_SENTINEL))
+            failed = None
+        except RequestError as error:
+            text, failed = "", error
+        if _SENTINEL in text:
+            return text
+        self._parts = True
+        try:
+            in_parts = self._apply(self._messages(_SENTINEL))
+        except RequestError:
+            in_parts = ""
+        if _SENTINEL in in_parts:
+            return in_parts
+        if failed is not None:
+            raise failed
+        return text
 
     def _post_instruction(self) -> tuple[int, tuple[int, ...]]:
         """The template's tokens behind the instruction that no ending of the instruction changes."""
@@ -249,9 +274,9 @@ class Chat:
         try:
             text: str = self.tokenizer.apply_chat_template(messages, tokenize=False, **options)
         except Exception as error:  # a template is foreign code: it may raise anything
-            where = "with a system prompt (drop --geoaudit-system if it takes none)" if self.system is not None else ""
+            where = " with a system prompt (drop --geoaudit-system if it takes none)" if self.system is not None else ""
             raise RequestError(
-                f"the chat template does not render {where}: {type(error).__name__}: {error}. "
+                f"the chat template does not render{where}: {type(error).__name__}: {error}. "
                 f"Name another with {_HOW_TO_NAME}"
             ) from error
         return text

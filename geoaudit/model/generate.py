@@ -83,7 +83,7 @@ def complete(
         mask = torch.cat([mask, torch.ones_like(mask[:, :1])], dim=1)
         positions = positions[:, -1:] + 1
     return [
-        Completion(prompt_id=prompt_id, text=_text(loaded, ids), n_tokens=len(ids), stopped=end)
+        Completion(prompt_id, _text(loaded, ids), len(ids), end, ids[0] if ids else None)
         for prompt_id, ids, end in zip(prompt_ids, made, stopped, strict=True)
     ]
 

@@ -1,4 +1,4 @@
-"""What the model did: labels by category for every set of completions, and a few example rows with their text withheld."""
+"""What the model did: labels by category for every set of completions, and a few example rows, their text withheld."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ class Reading:
     measurement: Row
 
     @property
-    def text(self) -> str:
-        """`0.031 [0.012, 0.078], n = 128`, or why there is none."""
+    def value(self) -> str:
+        """`0.031 [0.012, 0.078]`, "" where there is none."""
         found = self.measurement
         if words.finite(found.get("estimate")) is None:
-            return words.missing_reason(found)
+            return ""
         unit = str(found.get("unit") or "share")
         ends = words.interval(found.get("low"), found.get("high"), unit)
-        return f"{words.number(found['estimate'], unit)} {ends}, n = {words.count(found.get('n'))}"
+        return f"{words.number(found['estimate'], unit)} {ends}".strip()
 
     @property
     def counts(self) -> Row:
@@ -99,11 +99,13 @@ def _table(key: Sequence[str], columns: Mapping[str, Sequence[Reading]]) -> Rate
 
 
 def share_of(row: Row) -> str:
-    """`14 of 16 [0.640, 0.965]` for a category; "" where it has no n."""
+    """`14 of 16 [0.64, 0.97]` for a category, two decimals for a handful of rows; "" where it has no n."""
     hits, n = words.finite(row.get("hits")), words.finite(row.get("n"))
     if hits is None or not n:
         return ""
-    return f"{words.count(hits)} of {words.count(n)} {words.interval(row.get('low'), row.get('high'), 'share')}".strip()
+    low, high = words.finite(row.get("low")), words.finite(row.get("high"))
+    ends = "" if low is None or high is None else f" [{low:.2f}, {high:.2f}]"
+    return f"{words.count(hits)} of {words.count(n)}{ends}"
 
 
 @dataclass(frozen=True)
@@ -144,4 +146,3 @@ def few(found: Sequence[Row], most: int = MOST_EXAMPLES) -> list[Row]:
         chosen += [queue[turn] for queue in queues.values() if turn < len(queue)]
         turn += 1
     return [found[index] for index in sorted(chosen[: max(most, len(queues))])]
-

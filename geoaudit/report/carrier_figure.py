@@ -14,13 +14,15 @@ from typing import Any
 from markupsafe import Markup
 
 from geoaudit.report import words
-from geoaudit.report.svg import Scale, drawing, line, marks, polyline, rectangle, span, tag, text
+from geoaudit.report.svg import MARKS, Scale, coordinate, drawing, line, marks, rectangle, span, tag, text
 
 EFFECTS: Mapping[str, tuple[tuple[str, str], tuple[str, str]]] = {
     "cosmic": (("s_refuse_scaled", "S̃ refuse"), ("s_comply", "S comply")),
     "arditi": (("induce", "induce (nats)"), ("bypass", "bypass (nats)")),
 }
 """For each rule the two effects that are drawn: field of a candidate, name on the axis. The first one is inducing."""
+DRAWN = tuple(status for status in words.STATUSES if status in MARKS)
+"""Statuses with a mark; what is not finite has no place in a figure and is counted only."""
 LEAST_KL = 1e-4
 """Smaller values of KL (nats), zero and rounding below it among them, are drawn at this edge."""
 
@@ -64,11 +66,11 @@ class Search:
         return sorted({int(row["position"]) for row in self.candidates})
 
     def kl_scale(self, start: float, end: float) -> Scale:
-        """Logarithmic, whole decades around the candidates and the budget."""
-        values = [kl for row in self.candidates if (kl := words.finite(row.get("kl"))) is not None]
-        values += [self.kl_budget] if self.kl_budget else []
-        low, high = span([math.log10(max(value, LEAST_KL)) for value in values] or [-2, 0])
-        return Scale(10.0 ** math.floor(low), 10.0 ** math.ceil(high), start, end, log=True)
+        """Logarithmic, around the candidates, with room on both sides of the budget."""
+        values = [math.log10(max(kl, LEAST_KL)) for row in self.candidates if (kl := _of(row, "kl")) is not None]
+        budget = [math.log10(self.kl_budget)] if self.kl_budget and self.kl_budget > LEAST_KL else []
+        low, high = span(values or [-2.0, 0.0], *(end + room for end in budget for room in (-0.4, 0.3)))
+        return Scale(10.0 ** (low - 0.1), 10.0 ** (high + 0.1), start, end, log=True)
 
     def effect_scale(self, field: str, start: float, end: float) -> Scale:
         """Linear, around the candidates and the level of doing nothing."""
@@ -94,23 +96,16 @@ class Search:
 def frontier(search: Search, *, uid: str, description: str) -> Markup:
     """KL of ablating a candidate against the effect of adding it; the quarter that is admissible is shaded."""
     field, name = EFFECTS[search.rule][0]
-    x, y = search.kl_scale(44, 348), search.effect_scale(field, 232, 24)
-    parts: list[str] = []
+    x, y = search.kl_scale(46, 470), search.effect_scale(field, 264, 28)
+    parts: list[str] = [text(4, 14, name, "panel")]
     if search.kl_budget:
-        zero = y(search.idle(field) or 0.0)
         edge = x(search.kl_budget)
-        parts += [
-            rectangle(x.start, y.end, edge - x.start, zero - y.end, "allowed"),
-            line(edge, y.end, edge, y.start, "bound"),
-        ]
-        parts.append(text(edge + 4, y.start - 5, f"budget {words.exact(search.kl_budget)}", "note"))
-        parts.append(text(x.start + 5, y.end + 12, "admissible", "note"))
+        parts.append(rectangle(x.start, y.end, edge - x.start, y(search.idle(field) or 0.0) - y.end, "allowed"))
+        parts += [line(edge, y.end, edge, y.start, "bound"), text(edge + 5, y.start - 6, "KL budget", "note")]
+        parts.append(text(x.start + 6, y.end + 14, "admissible", "note"))
     parts += _grid(x, y, idle=search.idle(field))
-    parts += [text(x(tick), 246, _power(tick), "tick", "middle") for tick in x.ticks()]
-    parts.append(
-        text((x.start + x.end) / 2, 262, "KL on harmless prompts when ablated, nats (log scale)", "tick", "middle")
-    )
-    parts.append(text(4, 12, f"{name} when added", "panel"))
+    parts += [text(x(tick), 280, _power(tick), "tick", "middle") for tick in x.ticks()]
+    parts.append(text((x.start + x.end) / 2, 298, "KL when ablated, nats (log scale)", "tick", "middle"))
     placed = [
         (row, (x(kl), y(effect)))
         for row in search.candidates
@@ -119,11 +114,9 @@ def frontier(search: Search, *, uid: str, description: str) -> Markup:
     parts += _marked(placed)
     for row, (px, py) in placed:
         if search.is_chosen(row):
-            parts.append(_ring(px, py, search))
-            label = f"{search.badge}: layer {row['layer']}, position {words.position(row['position'])}"
-            right = px < (x.start + x.end) / 2
-            parts.append(text(px + (9 if right else -9), py - 7, label, "callout", None if right else "end"))
-    return drawing(uid, f"KL against {name}, all candidates", description, 352, 268, *parts, css="frontier")
+            where = f"{search.badge}: layer {words.number(row['layer'], 'layer')} at {words.position(row['position'])}"
+            parts += [_ring(px, py, search), text(x.end, 14, where, "panel strong", "end")]
+    return drawing(uid, f"KL against {name}, all candidates", description, 480, 304, *parts, css="frontier")
 
 
 def by_layer(search: Search, position: int, token: str, *, uid: str) -> Markup:
@@ -133,48 +126,47 @@ def by_layer(search: Search, position: int, token: str, *, uid: str) -> Markup:
     parts: list[str] = [text(4, 12, f"{words.position(position)}  {words.token(token)[:18]}", "panel strong")]
     late = [int(row["layer"]) for row in rows if row.get("status") == "late-layer"]
     fields = (("kl", "KL (nats)"), *EFFECTS[search.rule])
+    height, pitch = 64, 94
     for index, (field, name) in enumerate(fields):
-        top = 34 + index * 92
-        y = search.kl_scale(top + 66, top) if field == "kl" else search.effect_scale(field, top + 66, top)
-        if late:
-            parts.append(rectangle(x(min(late) - 0.5), top, x.end + 3 - x(min(late) - 0.5), 66, "late"))
+        top = 38 + index * pitch
+        y = search.kl_scale(top + height, top) if field == "kl" else search.effect_scale(field, top + height, top)
         if field == "kl" and search.kl_budget:
             edge = y(search.kl_budget)
-            parts += [
-                rectangle(x.start, edge, x.end - x.start, y.start - edge, "allowed"),
-                line(x.start, edge, x.end, edge, "bound"),
-            ]
+            parts.append(rectangle(x.start, edge, x.end - x.start, y.start - edge, "allowed"))
+            parts.append(line(x.start, edge, x.end, edge, "bound"))
+        if late:
+            parts.append(rectangle(x(min(late) - 0.5), top, x.end + 3 - x(min(late) - 0.5), height, "late"))
         parts += _grid(x, y, idle=search.idle(field), columns=False)
-        parts.append(text(4, top - 5, name, "panel"))
+        parts.append(text(4, top - 8, name, "panel"))
         placed = [(row, (x(int(row["layer"])), y(value))) for row in rows if (value := _of(row, field)) is not None]
-        if len(placed) > 1:
-            parts.append(polyline([point for _, point in placed], "thread"))
         parts += _marked(placed)
         parts += [_ring(px, py, search) for row, (px, py) in placed if search.is_chosen(row)]
-    base = 34 + (len(fields) - 1) * 92 + 66
-    parts += [text(x(tick), base + 12, words.exact(tick), "tick", "middle") for tick in x.ticks(4)]
-    parts.append(text((x.start + x.end) / 2, base + 25, "layer", "tick", "middle"))
+    base = 38 + (len(fields) - 1) * pitch + height
+    parts += [text(x(tick), base + 13, words.exact(tick), "tick", "middle") for tick in x.ticks(4)]
+    parts.append(text((x.start + x.end) / 2, base + 27, "layer", "tick", "middle"))
     here = next((row for row in rows if search.is_chosen(row)), None)
     least = min((kl for row in rows if (kl := _of(row, "kl")) is not None), default=None)
     description = f"{len(rows)} layers; least KL {words.number(least)} nats" + (
         f"; {search.badge}: layer {here['layer']}" if here else ""
     )
     return drawing(
-        uid, f"Position {words.position(position)} by layer", description, 190, base + 30, *parts, css="by-layer"
+        uid, f"Position {words.position(position)} by layer", description, 190, base + 32, *parts, css="by-layer"
     )
 
 
-def legend_mark(status: str, *, uid: str) -> Markup:
-    """The mark of a status alone, for the legend."""
-    title = words.STATUSES.get(status, status)
-    return drawing(uid, title, f"mark of: {title}", 12, 12, marks([(6, 6)], status), css="legend-mark")
+def legend_mark(status: str) -> Markup:
+    """The mark of a status beside its name in the legend; decoration only."""
+    return tag("svg", marks([(6, 6)], status), class_="legend-mark", viewBox="0 0 12 12", aria_hidden="true")
 
 
 def _grid(x: Scale, y: Scale, *, idle: float | None, columns: bool = True) -> list[Markup]:
     """Axes, ticks of y with their numbers, and the level of doing nothing."""
-    drawn = [line(x.start, y.start, x.end, y.start, "axis"), line(x.start, y.start, x.start, y.end, "axis")]
-    for tick in y.ticks(4 if columns else 3):
-        drawn.append(line(x.start - 3, y(tick), x.start, y(tick), "axis"))
+    values = y.ticks(4 if columns else 3)
+    corner = f"M{coordinate(x.start)} {coordinate(y.end)}V{coordinate(y.start)}H{coordinate(x.end)}"
+    drawn = [
+        tag("path", d=corner + "".join(f"M{coordinate(x.start)} {coordinate(y(v))}h-3" for v in values), class_="axis")
+    ]
+    for tick in values:
         drawn.append(text(x.start - 5, y(tick) + 3.5, _power(tick) if y.log else words.exact(tick), "tick", "end"))
     if idle is not None:
         drawn.append(line(x.start, y(idle), x.end, y(idle), "guide"))
@@ -183,8 +175,9 @@ def _grid(x: Scale, y: Scale, *, idle: float | None, columns: bool = True) -> li
 
 def _marked(placed: Sequence[tuple[Mapping[str, Any], tuple[float, float]]]) -> list[Markup]:
     """The candidates' marks, a path for each status; the ones that matter are drawn last, on top."""
-    order = [status for status in reversed(words.STATUSES) if status != "not-finite"]
-    return [marks((point for row, point in placed if row.get("status") == status), status) for status in order]
+    return [
+        marks((point for row, point in placed if row.get("status") == status), status) for status in reversed(DRAWN)
+    ]
 
 
 def _ring(x: float, y: float, search: Search) -> Markup:

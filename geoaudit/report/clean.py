@@ -24,7 +24,7 @@ LONG_FIELDS = {"rendered": 8000, "system_prompt": 8000}
 
 _LAID_OUT = frozenset("\n\t")
 _HIDDEN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
-"""Unicode categories that are not seen or that move what is: controls, format and bidi marks, surrogates, separators."""
+"""Unicode categories that are unseen or move what is seen: controls, format and bidi marks, surrogates, separators."""
 
 
 def cleaned(record: Mapping[str, Any]) -> dict[str, Any]:

@@ -76,16 +76,16 @@ def label_bar(counts: Mapping[str, Any], *, uid: str, what: str) -> Markup:
     for label, n in parts:
         css = label.replace("_", "-") if label in words.LABELS else "unparsed"
         size = width * n / total
-        drawn.append(rectangle(x, 0, size, 18, f"label-{css}"))
+        drawn.append(rectangle(x, 0, size, 16, f"label-{css}"))
         if css == "partial-refusal":  # a texture too, so that the middle label is told apart without colour
-            drawn.append(rectangle(x, 0, size, 18, "hatched"))
+            drawn.append(rectangle(x, 0, size, 16, "hatched"))
         written = words.count(n)
         if size > 7 * len(written) + 4:
-            drawn.append(text(x + size / 2, 13, written, f"on-{css}", "middle"))
+            drawn.append(text(x + size / 2, 11.8, written, f"on-{css}", "middle"))
         x += size
     description = ", ".join(f"{words.LABELS.get(label, label)} {words.count(n)}" for label, n in parts)
     return drawing(
-        uid, f"Labels: {what}", f"{description}; of {words.count(total)}", width, 18, *drawn, css="label-bar"
+        uid, f"Labels: {what}", f"{description}; of {words.count(total)}", width, 16, *drawn, css="label-bar"
     )
 
 

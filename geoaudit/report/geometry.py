@@ -13,6 +13,8 @@ from geoaudit.report.verdict import Row, rows
 
 MOST_CANDIDATES = 15
 """Candidates listed beside a figure; the record holds them all."""
+MOST_DRAWN = 3000
+"""Candidates drawn by layer in one report, which stays a file to send; later searches get the first figure only."""
 _SAME_SEARCH = ("kl_budget", "max_layer_fraction", "n_train", "n_validation")
 
 
@@ -24,6 +26,8 @@ class Carrier:
     detail: Row
     measurements: Sequence[Row]
     search: Search | None
+    by_layer: bool
+    """Whether the figures by layer are drawn."""
 
     @property
     def rule(self) -> str:
@@ -56,10 +60,11 @@ class Carrier:
     def facts(self) -> list[tuple[str, str]]:
         """What else must be known of the search."""
         detail, chosen = self.detail, self.search.chosen if self.search else {}
+        used = words.plain(detail.get("used"))
         found = [
             ("rule", self.rule),
             ("KL budget", _with_unit(detail.get("kl_budget"), "nats")),
-            ("in use", {"nearest": "nearest, not admissible"}.get(str(detail.get("used")), words.plain(detail.get("used")))),
+            ("in use", "nearest, not admissible" if used == "nearest" else used),
             ("prompts", f"{words.count(detail.get('n_train'))} + {words.count(detail.get('n_train'))} to estimate, "
              f"{words.count(detail.get('n_validation'))} + {words.count(detail.get('n_validation'))} to validate"),
             ("c₀ (score of doing nothing)", words.number(detail.get("c0"))),
@@ -70,7 +75,7 @@ class Carrier:
         if chosen:
             effects = EFFECTS.get(self.rule, ())
             found += [(f"{name} of the ringed direction", words.number(chosen.get(field))) for field, name in effects]
-            found.append(("its norm", words.number(chosen.get("norm"))))
+            found.append(("norm of the ringed direction", words.number(chosen.get("norm"))))
         return found
 
     @property
@@ -172,12 +177,17 @@ def carriers(record: Row) -> list[Carrier]:
         detail = _detail(row)
         if "candidates" in detail:
             same = (words.plain(detail.get(name, (row.get("parameters") or {}).get(name))) for name in _SAME_SEARCH)
-            grouped.setdefault((words.plain(row.get("checkpoint")), words.plain(detail.get("rule")), *same), []).append(row)
-    found = []
+            grouped.setdefault((words.plain(row.get("checkpoint")), words.plain(detail.get("rule")), *same), []).append(
+                row
+            )
+    found: list[Carrier] = []
+    drawn = 0
     for key, group in grouped.items():
         # Whether `nearest` may be used differs between measurements of one search: show the one that used something.
         first = next((row for row in group if _detail(row).get("used")), group[0])
-        found.append(Carrier(key[0], _detail(first), group, Search.of(_detail(first))))
+        search = Search.of(_detail(first))
+        drawn += len(search.candidates) if search else 0
+        found.append(Carrier(key[0], _detail(first), group, search, search is not None and drawn <= MOST_DRAWN))
     return found
 
 

@@ -37,6 +37,7 @@ def render(record: Mapping[str, Any]) -> str:
     shown = cleaned(record)
     lines = verdict.lines(shown)
     names = verdict.checkpoint_names(shown)
+    counts = words.tally(line.assertion for line in lines)
     rates = behaviour.rate_tables(shown)
     text = _environment().get_template("report.html.j2").render(
         record=shown,
@@ -45,10 +46,12 @@ def render(record: Mapping[str, Any]) -> str:
         suites=verdict.rows(shown, "suites"),
         measurements=verdict.rows(shown, "measurements"),
         banners=verdict.banners(shown),
-        counts=words.tally(line.assertion for line in lines),
-        headline=verdict.headline(words.tally(line.assertion for line in lines)),
+        counts=counts,
+        estimate=verdict.by_estimate(shown),
+        headline=verdict.headline(counts, estimate=verdict.by_estimate(shown)),
         exit_text=verdict.exit_text(shown),
         lines=lines,
+        cards=verdict.by_checkpoint(shown, lines),
         names=names,
         side_by_side=verdict.side_by_side(lines, names),
         by_category=[table for table in rates if not table.over_refusal],

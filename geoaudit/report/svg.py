@@ -41,13 +41,13 @@ def drawing(uid: str, title: str, description: str, width: float, height: float,
 
 
 def text(x: float, y: float, content: str, css: str = "", anchor: str | None = None) -> Markup:
-    """A line of text with its baseline at y."""
-    return tag("text", content, x=x, y=y, class_=css or None, text_anchor=anchor)
+    """A line of text with its baseline at y; `anchor` is "middle" or "end", by default its start."""
+    return tag("text", content, x=x, y=y, class_=f"{css} {anchor or ''}".strip() or None)
 
 
 def line(x1: float, y1: float, x2: float, y2: float, css: str) -> Markup:
     """A straight line."""
-    return tag("path", d=f"M{coordinate(x1)} {coordinate(y1)}L{coordinate(x2)} {coordinate(y2)}", class_=css)
+    return tag("path", d=f"M{coordinate(x1)} {coordinate(y1)}{_to(x1, y1, x2, y2)}", class_=css)
 
 
 def rectangle(x: float, y: float, width: float, height: float, css: str) -> Markup:
@@ -82,6 +82,12 @@ def coordinate(value: float) -> str:
     """A number of pixels with one decimal at most."""
     shown = f"{value:.1f}"
     return shown[:-2] if shown.endswith(".0") else shown
+
+
+def _to(x1: float, y1: float, x2: float, y2: float) -> str:
+    if y1 == y2:
+        return f"H{coordinate(x2)}"
+    return f"V{coordinate(y2)}" if x1 == x2 else f"L{coordinate(x2)} {coordinate(y2)}"
 
 
 @dataclass(frozen=True)

@@ -96,6 +96,15 @@ class Line:
         return sorted(found, key=lambda flag: flag.get("effect") != "stops")
 
     @property
+    def explanation(self) -> str:
+        """Why this outcome, in a sentence; "" where the value or the flags already say it word for word."""
+        sentence = str(self.assertion.get("sentence") or "")
+        said = "; ".join(
+            f"{flag.get('name')}: {flag.get('sentence')}" for flag in self.flags if flag.get("effect") == "stops"
+        )
+        return "" if sentence in (said, self.value) else sentence
+
+    @property
     def where(self) -> str:
         """`file:line` of the assertion."""
         line = self.assertion.get("line")
@@ -122,25 +131,30 @@ def lines(record: Row) -> list[Line]:
     ]
 
 
-def headline(counts: Mapping[str, int]) -> str:
+def by_estimate(record: Row) -> bool:
+    """Whether point estimates decided: then nothing is a gate, and the words say so."""
+    return (record.get("profile") or {}).get("decide") == "estimate"
+
+
+def headline(counts: Mapping[str, int], *, estimate: bool = False) -> str:
     """The verdict in one line: what is not green, or that all is."""
     total = sum(counts.values())
     if not total:
         return "Nothing was decided"
     if counts["passed"] == total:
-        return "The one assertion passed" if total == 1 else f"All {total} assertions passed"
+        passed = "The one assertion passed" if total == 1 else f"All {total} assertions passed"
+        return f"{passed} (estimate)" if estimate else passed
     bad = [f"{n} {outcome}" for outcome, n in counts.items() if n and outcome != "passed"]
     return f"{', '.join(bad)} of {total} assertion{'s' if total > 1 else ''}"
 
 
 def banners(record: Row) -> list[str]:
     """What must be read before the verdict: not a gate, not complete."""
-    profile = record.get("profile") or {}
     found = []
-    if profile.get("decide") == "estimate":
+    if by_estimate(record):
+        name = words.plain((record.get("profile") or {}).get("name"))
         found.append(
-            "This is not a gate: point estimates were compared with the bounds, not intervals "
-            f"(profile {words.plain(profile.get('name'))})."
+            f"This is not a gate: point estimates were compared with the bounds, not intervals (profile {name})."
         )
     if record.get("status") != "complete":
         found.append("Incomplete: the audit did not reach its end. What is missing below was not measured.")
@@ -148,7 +162,7 @@ def banners(record: Row) -> list[str]:
 
 
 def exit_text(record: Row) -> str:
-    """pytest's exit code and its reason."""
+    """The exit code of pytest and its reason."""
     found = record.get("exit") or {}
     code, reason = found.get("code"), found.get("reason")
     if code is None:
@@ -161,6 +175,16 @@ def checkpoint_names(record: Row) -> list[str]:
     named = [row.get("name") for row in rows(record, "checkpoints")]
     named += [row.get("checkpoint") for part in ("assertions", "measurements") for row in rows(record, part)]
     return list(dict.fromkeys(words.plain(name) for name in named))
+
+
+def by_checkpoint(record: Row, found: Sequence[Line]) -> list[tuple[str, Row, dict[str, int]]]:
+    """For each checkpoint its name, its entry in the record (empty: none) and its outcomes, worst first."""
+    entries = {words.plain(row.get("name")): row for row in rows(record, "checkpoints")}
+    cards = []
+    for name in checkpoint_names(record):
+        own = [line.assertion for line in found if words.plain(line.assertion.get("checkpoint")) == name]
+        cards.append((name, entries.get(name, {}), words.tally(own)))
+    return cards
 
 
 def side_by_side(found: Sequence[Line], names: Sequence[str]) -> list[tuple[Line, list[Line | None]]]:

@@ -30,7 +30,7 @@ STATUSES: Mapping[str, str] = {
     "admissible": "admissible",
     "kl": "over the KL budget",
     "not-inducing": "does not induce refusal",
-    "late-layer": "late layer, not searched",
+    "late-layer": "late layer, not eligible",
     "screened": "given up on the first prompts (KL far over the budget)",
     "null": "null direction (no norm)",
     "not-finite": "scores not finite",
@@ -114,10 +114,12 @@ def count(value: Any) -> str:
 
 
 def seconds(value: Any) -> str:
-    """`0.8 s`, `12 s`, `3 min 05 s`."""
+    """`20 ms`, `0.8 s`, `12 s`, `3 min 05 s`."""
     x = finite(value)
     if x is None:
         return "not recorded"
+    if x < 0.1:
+        return f"{x * 1000:.0f} ms"
     if x < 10:
         return f"{x:.1f} s"
     minutes, rest = divmod(round(x), 60)

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import hashlib
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -93,21 +95,22 @@ def expected(path: Path) -> dict:
     import torch
     from gguf import GGUFReader, dequantize
 
+    reader = GGUFReader(path)
+    heads = {
+        leaf: reader.fields[f"llama.attention.head_count{kv}"].contents()
+        for leaf, kv in (("attn_q", ""), ("attn_k", "_kv"))
+    }
+    names = {"token_embd.weight": "model.embed_tokens.weight", "output_norm.weight": "model.norm.weight"}
     state = {}
-    for tensor in GGUFReader(path).tensors:
+    for tensor in reader.tensors:
         weight = torch.from_numpy(dequantize(tensor.data, tensor.tensor_type).copy())
-        name = {"token_embd.weight": "model.embed_tokens.weight", "output_norm.weight": "model.norm.weight"}.get(
-            tensor.name
-        )
+        name = names.get(tensor.name)
         if name is None:
             _, block, leaf, _ = tensor.name.split(".")
             name = f"model.layers.{block}.{NAMES[leaf]}.weight"
-            if leaf in ("attn_q", "attn_k"):
+            if leaf in heads:
                 # llama.cpp pairs neighbouring rows for its rotary positions, Hugging Face the two halves of a head
-                heads = int(
-                    GGUFReader(path).fields[f"llama.attention.head_count{'_kv' * (leaf == 'attn_k')}"].contents()
-                )
-                rows = weight.reshape(heads, weight.shape[0] // heads // 2, 2, weight.shape[1])
+                rows = weight.reshape(heads[leaf], weight.shape[0] // heads[leaf] // 2, 2, weight.shape[1])
                 weight = rows.swapaxes(1, 2).reshape(weight.shape)
         state[name] = weight.to(torch.bfloat16)
     return state
@@ -194,6 +197,23 @@ def test_conversion_happens_once(tmp_path, monkeypatch):
     assert gguf.convert(path, tmp_path / "store") == folder
     renamed = path.rename(tmp_path / "other.gguf")
     assert gguf.convert(renamed, tmp_path / "store") == folder
+
+
+def test_two_who_ask_at_once_share_one_conversion(tmp_path, monkeypatch):
+    path = write(tmp_path / "m.gguf")
+    converted = []
+    convert = gguf._convert
+
+    def counted(path, folder):
+        converted.append(folder)
+        time.sleep(0.2)  # long enough for the other to be waiting
+        convert(path, folder)
+
+    monkeypatch.setattr(gguf, "_convert", counted)
+    with ThreadPoolExecutor(2) as pool:
+        first, second = pool.map(lambda _: gguf.convert(path, tmp_path / "store"), range(2))
+    assert first == second
+    assert len(converted) == 1
 
 
 def test_killed_conversion_leaves_nothing_that_counts(tmp_path, monkeypatch):

@@ -350,3 +350,30 @@ def test_warnings_of_transformers_reach_its_logger(tiny_checkpoint, tmp_path, mo
     monkeypatch.setattr(logger, "handlers", [ear])
     read(folder, tmp_path)
     assert any("score.weight" in message for message in heard)
+
+
+@pytest.mark.parametrize(
+    "model_type",
+    ["mistral", "mixtral", "qwen2", "qwen3", "phi3", "gemma2", "gemma3_text", "olmo2", "gpt_neox", "gpt2"],
+)
+def test_other_architectures_load_and_have_the_size_that_was_read(model_type, tiny_tokenizer, tmp_path):
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    settings = {
+        "vocab_size": 14, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4,
+        "num_key_value_heads": 2, "head_dim": 8, "max_position_embeddings": 64, "num_local_experts": 2,
+        "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 2,
+    }  # fmt: skip
+    if model_type == "gpt2":
+        settings = {"vocab_size": 14, "n_embd": 32, "n_layer": 2, "n_head": 4, "bos_token_id": 1, "eos_token_id": 2}
+    model = AutoModelForCausalLM.from_config(AutoConfig.for_model(model_type, **settings)).to(torch.bfloat16)
+    model.save_pretrained(tmp_path / "m")
+    tiny_tokenizer.save_pretrained(tmp_path / "m")
+    checkpoint = resolve(str(tmp_path / "m"))[0]
+    assert (checkpoint.model_type, checkpoint.dtype) == (model_type, "bfloat16")
+    assert size(checkpoint) == Size(sum(p.numel() for p in model.parameters()), 2, 32, VOCAB)
+    loaded, _ = read(tmp_path / "m", tmp_path)
+    assert type(loaded) is type(model)
+    theirs = model.state_dict()
+    assert all(torch.equal(tensor, theirs[name]) for name, tensor in loaded.state_dict().items())
