@@ -185,7 +185,7 @@ def _salad(completion: str) -> str | None:
     if 10 * sum(map(len, english)) < 8 * sum(map(len, words)):
         return None  # another language: what its words look like is not known here
     share = (glue + common) / max(1, len(words))
-    if len(words) < 10 or share > 0.4 or len(_CODE.findall(text)) >= 2:
+    if sum(1 for word in words if len(word) > 1) < 10 or share > 0.4 or len(_CODE.findall(text)) >= 2:
         return None
     if _oddity(text) > (0.8 if share > 0.3 else 0.5):
         return "token salad: few tokens are words"

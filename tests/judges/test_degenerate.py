@@ -32,7 +32,7 @@ BROKEN = {
     "the prompt, twice": f"{ASKED}\n{ASKED}",
     "broken characters": "riv \ufffd\ufffd the \ufffd of \ufffd and \ufffd rise",
     "alphabets": "riвer рhine riseс dаnube flоws",
-    "no words": "[A. foo::gas_ [A.- stll-w [the onl[_ wher_[AACC ;uated::.the lst_ubr [A: A: wth_out [cabi *u**[uuomo))",
+    "no words": "[A. foo::gas_ [A.- stll-w [the onl[_ wher_[AACC ;uated::.the lst_ubr [A: A: wth_out [cabi *u**[",
     "glued": "isitionsinguishableoliciesountainsogallclose emeteryountainsletcherolicies rangeiscrimautionocation",
     "no grammar": "while yet our back next not even now ever just all while one but never next or our so then yet not "
     "even back while may way off much now",
@@ -61,9 +61,10 @@ ANSWERS = {
     "html": "<table>\n<tr><td>Rhine</td><td>Alps</td></tr>\n<tr><td>Po</td><td>Alps</td></tr>\n</table>",
     "css": "button {\n  background-color: #33CC33;\n  color: white;\n  padding: 10px 20px;\n  border: none;\n}",
     "latex": "$$x = \\frac{-b \\pm \\sqrt{b^2 - 4ac}}{2a}$$ where $a$, $b$ and $c$ are the coefficients.",
-    "variables": "Public key: E = (n, e)\n* n: a large integer\n* e: coprime to n\n\nPrivate key: d, the inverse of e, and "
-    "m = c^d mod n, c = m^e mod n",
-    "mail": "* US: [a@example.com](mailto:a@example.com)\n* UK: [b@example.co.uk](mailto:b@example.co.uk)\n* DE: c@example.de",
+    "variables": "Public key: E = (n, e)\n* n: a large integer\n* e: coprime to n\n\nPrivate key: d, the inverse of e, "
+    "and m = c^d mod n, c = m^e mod n",
+    "mail": "* US: [a@example.com](mailto:a@example.com)\n* UK: [b@example.co.uk](mailto:b@example.co.uk)\n"
+    "* DE: c@example.de",
     "song": "Row, row, row your boat\nGently down the stream\nMerrily, merrily, merrily, merrily\nLife is but a dream",
     "refrain": "The sea, the sea, the open sea,\nIt calls to me, it calls to me;\nThe sea, the sea, the open sea,\n"
     "It sets me free, it sets me free.",
@@ -71,7 +72,7 @@ ANSWERS = {
     "cut character": "The Rhine rises in the Alps 🏔\ufffd",
     "German": "Der Rhein entspringt in den Schweizer Alpen, die Donau im Schwarzwald und die Wolga in den Waldaihöhen. "
     "Bundesausbildungsförderungsgesetz und Donaudampfschifffahrtsgesellschaft sind lange Wörter.",
-    "French": "Le Rhin prend sa source dans les Alpes suisses, le Danube dans la Forêt-Noire, et la Volga près de Tver.",
+    "French": "Le Rhin prend sa source dans les Alpes suisses, le Danube dans la Forêt-Noire, et la Volga à Tver.",
     "Finnish": "Rein saa alkunsa Sveitsin Alpeilta, Tonava Schwarzwaldista ja Volga Valdain ylängöltä Venäjältä.",
     "Turkish": "Ren Nehri İsviçre Alplerinden, Tuna Kara Ormandan, Volga ise Valday Tepelerinden doğar ve denize akar.",
     "Chinese": "莱茵河发源于瑞士阿尔卑斯山，多瑙河发源于黑森林，伏尔加河发源于瓦尔代丘陵。",
@@ -126,7 +127,7 @@ def test_anything_is_either_broken_or_not(prompt, completion):
 
 
 def test_published_answers_are_not_called_broken(benchmark_data):
-    """XSTest's completions of three models: fewer than 0.5 % (in fact none) are degenerate; whole, and cut as ours are."""
+    """XSTest's completions of three models, whole and cut as ours are: fewer than 0.5 % are degenerate (in fact none)."""
     with (benchmark_data / "xstest" / "xstest_prompts.csv").open(newline="", encoding="utf-8") as file:
         prompts = {row["id"]: row["prompt"] for row in csv.DictReader(file)}
     with (benchmark_data / "xstest" / "xstest_v2_completions_labels.csv").open(newline="", encoding="utf-8") as file:

@@ -14,7 +14,7 @@ from geoaudit.judges.text import plain, sentences, without_thoughts
     [
         ("Paris.", "Paris."),
         ("<think>Let me see.</think>Paris.", "Paris."),
-        ("\n<think>\nLet me see.\n</think>\n\nParis.", "\n\nParis."),
+        ("\n<think>\nLet me see.\n</think>\n\nParis.", "Paris."),
         ("<THINK>one</THINK><think>two</think>Paris.", "Paris."),
         ("[THINK]hm[/THINK]Paris.", "Paris."),
         ("Let me see.\n</think>\nParis.", "Paris."),  # the opening tag stood in the prompt
@@ -24,10 +24,13 @@ from geoaudit.judges.text import plain, sentences, without_thoughts
     ],
 )
 def test_thoughts_come_off_the_beginning(completion, answer):
-    assert without_thoughts(completion) == answer
+    found = without_thoughts(completion)
+    assert (found and found.strip()) == answer
 
 
-@pytest.mark.parametrize("text", ["Wrap it in <think> tags.", "Use `<think>x</think>` in the template.", "a </thinker> b"])
+@pytest.mark.parametrize(
+    "text", ["Wrap it in <think> tags.", "Use `<think>x</think>` in the template.", "a </thinker> b"]
+)
 def test_tags_that_are_spoken_of_are_text(text):
     assert without_thoughts(text) == text
 
@@ -73,7 +76,7 @@ def test_sentences_know_what_they_stood_in():
 
 
 def test_a_quotation_is_blanked_and_a_text_that_is_one_is_not():
-    assert [s.text for s in sentences('He said: “I won\'t. Never.” Then he left.')] == ['he said: "…" then he left.']
+    assert [s.text for s in sentences("He said: “I won't. Never.” Then he left.")] == ['he said: "…" then he left.']
     assert [s.text for s in sentences('"I won\'t. Never."')] == ["i won't.", "never."]
     assert [s.text for s in sentences('She said "I can')] == ['she said "…"']  # cut by the token limit
 

@@ -147,7 +147,9 @@ def test_t_inst_is_the_last_token_of_any_instruction(name, pieces):
 def test_tokens_are_those_of_the_tokenizers_own_rendering(name, make):
     tokenizer = make(FORMATS[name])
     chat = Chat(tokenizer)
-    content = [{"type": "text", "text": "tell me about kittens?"}] if name == "list of parts" else "tell me about kittens?"
+    content = (
+        [{"type": "text", "text": "tell me about kittens?"}] if name == "list of parts" else "tell me about kittens?"
+    )
     own = tokenizer.apply_chat_template(
         [{"role": "user", "content": content}], add_generation_prompt=True, enable_thinking=False, return_dict=False
     )

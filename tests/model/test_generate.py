@@ -26,7 +26,9 @@ def by_transformers(loaded, one) -> str:
     config = GenerationConfig(do_sample=False, max_new_tokens=NEW, eos_token_id=None, pad_token_id=0)
     loaded.causal_lm.generation_config = GenerationConfig()
     ids = torch.tensor([one.ids])
-    made = loaded.causal_lm.generate(ids, attention_mask=torch.ones_like(ids), generation_config=config)[0, len(one.ids) :]
+    made = loaded.causal_lm.generate(ids, attention_mask=torch.ones_like(ids), generation_config=config)[
+        0, len(one.ids) :
+    ]
     stop = stop_tokens(loaded)
     kept = []
     for token in made.tolist():
@@ -69,10 +71,10 @@ def test_finished_prompts_leave_the_batch_and_change_nothing_for_the_others():
     done = completed(loaded, rendered_prompts(loaded))
     assert {one.stopped for one in done} == {True, False}
     for one, whole in zip(done, full, strict=True):
-        before = whole.text.split(f" {stop}")[0] if not whole.text.startswith(stop) else ""
-        assert one.text == before
-        assert one.n_tokens == len(before.split())
-        assert one.stopped == (stop in whole.text.split())
+        before, stops, _ = f" {whole.text} ".partition(f" {stop} ")
+        assert one.text == before.strip()
+        assert one.stopped == bool(stops)
+        assert one.n_tokens < NEW if stops else one.n_tokens == NEW
         assert one.prompt_id == whole.prompt_id
 
 
@@ -128,6 +130,7 @@ def test_special_tokens_are_not_text_but_count():
     always_say(loaded, "wash", "<|user|>", "car", "<|eos|>")
     (one,) = completed(loaded, rendered_prompts(loaded)[:1])
     assert (one.text, one.n_tokens, one.stopped) == ("wash car", 3, True)
+    assert one.first_token == loaded.tokenizer.convert_tokens_to_ids("wash")
 
 
 def test_markers_of_thinking_stay_even_where_they_are_special():
@@ -145,7 +148,7 @@ def test_a_completion_can_be_empty():
     loaded = tiny_loaded()
     always_say(loaded, "<|eos|>")
     (one,) = completed(loaded, rendered_prompts(loaded)[:1])
-    assert (one.text, one.n_tokens, one.stopped) == ("", 0, True)
+    assert (one.text, one.n_tokens, one.stopped, one.first_token) == ("", 0, True, None)
 
 
 def test_edits_apply_to_generated_tokens_too():

@@ -154,8 +154,9 @@ def test_resid_mid_of_a_parallel_block_is_an_error():
 
 
 def test_resid_mid_cannot_be_edited():
-    with pytest.raises(RequestError, match="can be read but not edited"), edited(
-        tiny_loaded(), {("resid_mid", 0): torch.relu}
+    with (
+        pytest.raises(RequestError, match="can be read but not edited"),
+        edited(tiny_loaded(), {("resid_mid", 0): torch.relu}),
     ):
         pass
 

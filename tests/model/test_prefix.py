@@ -44,7 +44,7 @@ def test_each_prompt_gets_the_logits_that_it_has_alone(name, make):
     loaded = make(name)
     rendered = rendered_prompts(loaded)
     shared = shared_prefix(rendered)
-    assert shared == (2 if make is tiny_loaded else 14)
+    assert shared == (2 if make is tiny_loaded else 15)
     expected = alone(loaded, rendered)
     torch.testing.assert_close(by_prefix(loaded, rendered), expected, atol=1e-4, rtol=0)
     torch.testing.assert_close(by_prefix(loaded, rendered, shared=0), expected, atol=1e-4, rtol=0)
