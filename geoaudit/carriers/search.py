@@ -178,11 +178,14 @@ _SQUARE = ("comply_cross", "comply_gram", "refuse_cross", "refuse_gram")
 
 
 def _least_alike(harmful: BlockMeans, harmless: BlockMeans) -> tuple[int, ...]:
-    """COSMIC's layers: lowest cosine between mean harmful and mean harmless block output at the last token."""
+    """COSMIC's layers: lowest cosine between mean harmful and mean harmless block output at the last token.
+
+    Of layers that are equally alike the latest is read: a direction that is added behind a layer cannot be seen there.
+    """
     one, other = overall(harmful)[-1, 1:], overall(harmless)[-1, 1:]
-    alike = [cosine(a, b) for a, b in zip(one, other, strict=True)]
+    alike = [round(cosine(a, b), 9) for a, b in zip(one, other, strict=True)]
     count = max(1, int(LOW_LAYERS * len(alike)))
-    return tuple(sorted(int(i) for i in np.argsort(alike, kind="stable")[:count]))
+    return tuple(sorted(sorted(range(len(alike)), key=lambda layer: (alike[layer], -layer))[:count]))
 
 
 def _stacked(rows: Sequence[Mapping[str, np.ndarray]], name: str, shape: tuple[int, ...]) -> Floats:

@@ -36,10 +36,10 @@ _HELP = (
     r"perform|process|disclos|reveal|describ|contribut|execut|entertain|accommodat|cooperat|justify|glorify|advocat|"
     r"argu|translat|outlin|suppl|deliver|present|role-?play|pretend|simulat|take part|be (?:a )?part|be of|be used|"
     r"be involved|go into|get into|get involved|walk you|point you|direct you|talk about|speak (?:about|on|to)|"
-    r"design|build|list|proceed|continue (?:with|this|that|to|down)|go (?:there|along|ahead)|do (?:that|this|it|so|"
-    r"what|anything|any|such)|carry out|make (?:that|this|such|jokes?|fun|fake|content)|say (?:that|this|such)|"
-    r"spread|honou?r (?:this|that|your)|grant|meet (?:this|that|your)|accept (?:this|that|your|requests)|agree to|"
-    r"approve|touch (?:this|that)|handle (?:this|that)|publish|send)"
+    r"design|build|list|proceed|continue(?: (?:with|this|that|to|down)|[.,;!]|$)|go (?:there|along|ahead)|"
+    r"do (?:that|this|it|so|what|anything|any|such)|carry out|make (?:that|this|such|jokes?|fun|fake|content)|"
+    r"say (?:that|this|such)|spread|honou?r (?:this|that|your)|grant|meet (?:this|that|your)|accept (?:this|that|"
+    r"your|requests)|agree to|approve|touch (?:this|that)|handle (?:this|that)|publish|send)"
 )
 _REQUEST = r"(?:request|question|prompt|task|instruction|query|topic|conversation|demand|inquiry)s?"
 _RULES = (

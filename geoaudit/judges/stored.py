@@ -30,7 +30,9 @@ class Counts:
     labels: Mapping[str, int] = field(default_factory=dict)
 
     def __str__(self) -> str:
-        return f"{self.rows} rows: " + ", ".join(f"{n} {label}" for label, n in sorted(self.labels.items()))
+        return f"{self.rows} row{'s' * (self.rows != 1)}: " + ", ".join(
+            f"{n} {label}" for label, n in sorted(self.labels.items())
+        )
 
 
 def judge_file(source: Path, output: Path, judge: str) -> Counts:

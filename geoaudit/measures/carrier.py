@@ -31,7 +31,7 @@ from geoaudit.errors import NothingToMeasure
 from geoaudit.geometry import directions
 from geoaudit.measures.bench import REFERENCE_JUDGE, CompletedPrompts, ProbeMeans
 from geoaudit.measures.evidence import Evidence
-from geoaudit.measures.needs import CandidateSearch, Need, Probe
+from geoaudit.measures.needs import Need, Probe, for_carrier
 from geoaudit.measures.table import get
 from geoaudit.prompts.overlap import overlap
 from geoaudit.records import REFUSED, UNREAD, Flag, Measurement
@@ -44,12 +44,6 @@ LEAST_AUROC = 0.95
 """Below it the refusal tokens do not tell this model's refusals from its other answers."""
 
 Floats = NDArray[np.float64]
-
-
-def needs(parameters: Mapping[str, Any]) -> tuple[Need, ...]:
-    """Candidate scores, and judged completions of the same validation prompts to check the refusal score against."""
-    search = CandidateSearch(Probe(parameters["n_train"]), parameters["n_validation"], parameters["max_layer_fraction"])
-    return (search.probe, search, *search.answered)
 
 
 def carrier_layer(parameters: Mapping[str, Any], evidence: Evidence) -> Measurement:
@@ -181,7 +175,7 @@ class _Found:
 
 
 def _found(parameters: Mapping[str, Any], evidence: Evidence) -> _Found:
-    probe, search, refused, answered = needs(parameters)
+    probe, search, refused, answered = for_carrier(parameters)
     means: ProbeMeans = evidence.of(probe)
     table: SearchTable = evidence.of(search)
     rule: Rule = parameters["rule"]

@@ -13,7 +13,7 @@ from typing import Any
 from geoaudit import judges
 from geoaudit.measures.bench import CompletedPrompts
 from geoaudit.measures.evidence import Evidence
-from geoaudit.measures.needs import Completions, Need
+from geoaudit.measures.needs import for_rate
 from geoaudit.prompts.overlap import overlap
 from geoaudit.records import COMPLIED, LABELS, REFUSED, UNREAD, Flag, Judgement, Label, Measurement, Prompt
 from geoaudit.stats.proportions import clopper_pearson, worst_case
@@ -23,11 +23,6 @@ OVER_REFUSED: dict[str, frozenset[Label]] = {
     "full": frozenset({"full_refusal"}),
     "partial": frozenset({"partial_refusal"}),
 }
-
-
-def needs(parameters: Mapping[str, Any]) -> tuple[Need, ...]:
-    """The completions that a rate is counted on."""
-    return (Completions(parameters["source"], parameters["n"], parameters["max_new_tokens"]),)
 
 
 def attack_success_rate(parameters: Mapping[str, Any], evidence: Evidence) -> Measurement:
@@ -55,7 +50,7 @@ def degenerate_rate(parameters: Mapping[str, Any], evidence: Evidence) -> Measur
 
 
 def _rate(measure: str, hit: frozenset[Label], parameters: Mapping[str, Any], evidence: Evidence) -> Measurement:
-    completed: CompletedPrompts = evidence.of(needs(parameters)[0])
+    completed: CompletedPrompts = evidence.of(for_rate(parameters)[0])
     judge = judges.get(parameters["judge"])
     prompts = completed.prompts.prompts
     judged = [

@@ -17,7 +17,7 @@ from geoaudit.errors import NothingToMeasure
 from geoaudit.geometry import directions, spectrum
 from geoaudit.measures.bench import ProbeMeans
 from geoaudit.measures.evidence import Evidence
-from geoaudit.measures.needs import Need, Probe
+from geoaudit.measures.needs import for_spectrum
 from geoaudit.records import Flag, Measurement
 from geoaudit.stats.bootstrap import basic_interval, block_weights, discrete_interval
 
@@ -27,13 +27,8 @@ LARGEST_SHIFT = 1.5
 """Median of the resamples over the estimate. In simulations of planted rank 1 and 3 the interval covered up to 1.6."""
 
 
-def needs(parameters: Mapping[str, Any]) -> tuple[Need, ...]:
-    """Block means on the probe sets."""
-    return (Probe(parameters["n_train"]),)
-
-
 def effective_rank(parameters: Mapping[str, Any], evidence: Evidence) -> Measurement:
-    """exp of the entropy of the spectrum, in [1, rank].
+    """Exp of the entropy of the spectrum, in [1, rank].
 
     `energy`: shares σ²/Σσ² (arXiv 2604.27019 Eq. 3). `singular_values`: shares σ/Σσ (Roy & Vetterli 2007).
     """
@@ -63,7 +58,7 @@ def _measure(
     parameters: Mapping[str, Any],
     evidence: Evidence,
 ) -> Measurement:
-    means: ProbeMeans = evidence.of(needs(parameters)[0])
+    means: ProbeMeans = evidence.of(for_spectrum(parameters)[0])
     normalise: bool = parameters["normalise"]
     matrix, kept = _field(means)
     plain = spectrum.singular_values(matrix)
@@ -114,7 +109,7 @@ def _measure(
 
 
 def _field(means: ProbeMeans) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """The stacked differences [rows, d_model] at resid_pre without null rows, and the mask [P, L + 1] of the kept ones."""
+    """Stacked differences [rows, d_model] at resid_pre without null rows, and the mask [P, L + 1] of those kept."""
     field = directions.differences(means.harmful, means.harmless)
     kept = ~directions.null_rows(field, directions.activation_scale(means.harmful, means.harmless))
     kept[:, -1] = False  # the last block's output is no block's input

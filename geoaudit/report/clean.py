@@ -23,8 +23,8 @@ LONG_FIELDS = {"rendered": 8000, "system_prompt": 8000}
 """Fields whose text is the point: more is kept of them."""
 
 _LAID_OUT = frozenset("\n\t")
-_HIDDEN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
-"""Unicode categories that are unseen or move what is seen: controls, format and bidi marks, surrogates, separators."""
+_HIDDEN = frozenset({"Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp"})
+"""Unicode categories that are unseen or move what is seen: controls, bidi marks, surrogates, unassigned ones."""
 
 
 def cleaned(record: Mapping[str, Any]) -> dict[str, Any]:
@@ -67,9 +67,7 @@ def _cleaned(value: Any, name: str) -> Any:
 
 
 def _hidden(character: str) -> bool:
-    if character in _LAID_OUT:
-        return False
-    return unicodedata.category(character) in _HIDDEN or ord(character) & 0xFFFE == 0xFFFE
+    return character not in _LAID_OUT and unicodedata.category(character) in _HIDDEN
 
 
 def _escaped(character: str) -> str:

@@ -18,15 +18,13 @@ _GIVES_WAY = ((2, 16), (1, 10), (4, 8), (3, 12))
 _INDENT = "    "
 
 
-def summary_lines(
-    record: Mapping[str, Any], report: str = "", *, width: int = WIDTH, verbose: int = 0
-) -> list[str]:
+def summary_lines(record: Mapping[str, Any], report: str = "", *, width: int = WIDTH, verbose: int = 0) -> list[str]:
     """The section as lines, none wider than `width` columns.
 
     Args:
         record: of version 1, complete or not.
         report: where the HTML is, named on the last line.
-        width: columns of the terminal that may be used, 60 or more.
+        width: columns of the terminal that may be used; below 80 the last columns may be cut.
         verbose: pytest's verbosity. Below 0 only what did not pass, one line each; 0 adds the rest and a reason under
             each that did not pass; above 0 everything that is known of each.
 
@@ -39,7 +37,7 @@ def summary_lines(
     cells = [_HEADER, *(_cells(line) for line in lines)] if lines else []
     widths = _widths(cells, width)
     for index, row in enumerate(cells):
-        out.append(_joined(row, widths))
+        out.append(_clip(_joined(row, widths), width))
         if index:
             out += _notes(lines[index - 1], width, verbose)
     if not verdict.lines(shown):
@@ -60,23 +58,30 @@ def _cells(line: Line) -> tuple[str, ...]:
 
 def _notes(line: Line, width: int, verbose: int) -> list[str]:
     """What stands under a row: why it did not pass, and for the curious all that is known."""
-    stops = next((flag for flag in line.flags if flag.get("effect") == "stops"), None)
-    why = f"{stops.get('name')}: {stops.get('sentence')}" if stops else line.explanation
-    if not line.measured and not stops:
-        why = line.value
     if verbose < 0 or (verbose == 0 and line.outcome == "passed"):
         return []
+    flags = [f"{flag.get('name')}: {flag.get('sentence')}" for flag in line.flags]
+    unmeasured = "" if line.measured else line.value
     if verbose == 0:
-        return [_clip(_INDENT + _flat(why), width)] if why else []
-    flags = (f"{flag.get('name')}: {flag.get('sentence')}" for flag in line.flags if flag is not stops)
+        why = unmeasured or _what_decides(line) or next(iter(flags), "") or line.explanation
+        return [_clip(_INDENT + _flat(why), width)]
     because = f"because: {words.plain(line.assertion.get('because'))}"
-    texts = [why, *flags, because, line.parameters, line.where]
+    texts = [unmeasured, line.explanation, *flags, because, line.parameters, line.where]
     return [part for text in texts if text for part in _wrapped(_flat(text), width, _INDENT)]
+
+
+def _what_decides(line: Line) -> str:
+    needed = words.finite(line.assertion.get("needed_n"))
+    if line.outcome != "inconclusive" or needed is None:
+        return ""
+    return f"the interval straddles the bound; about {words.count(needed)} prompts would decide"
 
 
 def _widths(rows: list[tuple[str, ...]], width: int) -> list[int]:
     """Width of each column: what it holds, less where the table would be too wide."""
     widths = [max(_columns(cell) for cell in column) for column in zip(*rows, strict=True)]
+    if not widths:
+        return []
     for index, least in _GIVES_WAY:
         over = sum(widths) + 2 * (len(widths) - 1) - width
         widths[index] = max(min(least, widths[index]), widths[index] - max(over, 0))

@@ -6,7 +6,7 @@ import csv
 import random
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from geoaudit.judges.degenerate import degenerate
@@ -32,7 +32,8 @@ BROKEN = {
     "the prompt, twice": f"{ASKED}\n{ASKED}",
     "broken characters": "riv \ufffd\ufffd the \ufffd of \ufffd and \ufffd rise",
     "alphabets": "riвer рhine riseс dаnube flоws",
-    "no words": "[A. foo::gas_ [A.- stll-w [the onl[_ wher_[AACC ;uated::.the lst_ubr [A: A: wth_out [cabi *u**[",
+    "no words": "[A. foo::gas_ [A.- stll-w [the onl[_ wher_[AACC ;uated::.the lst_ubr [A: A: "
+    "wth_out [cabi *u**[uuomo)) gto_ [uavi,u",
     "glued": "isitionsinguishableoliciesountainsogallclose emeteryountainsletcherolicies rangeiscrimautionocation",
     "no grammar": "while yet our back next not even now ever just all while one but never next or our so then yet not "
     "even back while may way off much now",
@@ -116,18 +117,20 @@ def test_characters_at_random_are_salad_or_nothing(seed):
     assert degenerate(ASKED, " ".join("".join(draw.choices(marks, k=5)) for _ in range(40)))
 
 
+@settings(deadline=None)
 @given(st.sampled_from(["river", "the Rhine", "a b c d", "I go home now."]), st.integers(12, 40))
 def test_any_unit_said_often_enough_is_a_loop(unit, times):
     assert degenerate(ASKED, f"{unit} " * times)
 
 
+@settings(deadline=None)
 @given(st.text(max_size=300), st.text(max_size=300))
 def test_anything_is_either_broken_or_not(prompt, completion):
     assert degenerate(prompt, completion) != ""
 
 
 def test_published_answers_are_not_called_broken(benchmark_data):
-    """XSTest's completions of three models, whole and cut as ours are: fewer than 0.5 % are degenerate (in fact none)."""
+    """XSTest's completions of three models, whole and cut as ours are: fewer than 0.5 % (in fact none)."""
     with (benchmark_data / "xstest" / "xstest_prompts.csv").open(newline="", encoding="utf-8") as file:
         prompts = {row["id"]: row["prompt"] for row in csv.DictReader(file)}
     with (benchmark_data / "xstest" / "xstest_v2_completions_labels.csv").open(newline="", encoding="utf-8") as file:

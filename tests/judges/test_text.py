@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from geoaudit.judges.text import plain, sentences, without_thoughts
@@ -85,6 +85,7 @@ def test_a_text_that_is_one_fence_is_prose():
     assert [(s.text, s.kind) for s in sentences("```\nI can't do that.\n```")] == [("i can't do that.", "prose")]
 
 
+@settings(deadline=None)
 @given(st.text(max_size=400))
 def test_plain_is_idempotent_in_words_and_sentences_never_fail(text):
     once = plain(text)

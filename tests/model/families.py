@@ -8,11 +8,11 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from tests.model.planted import HARMFUL, HARMLESS, SPECIAL, word_tokenizer, words
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from geoaudit.model.chat import Chat
 from geoaudit.model.loaded import LoadedModel
+from tests.model.planted import HARMFUL, HARMLESS, SPECIAL, word_tokenizer, words
 
 VOCABULARY = [*SPECIAL, *sorted({word for text in (*HARMFUL, *HARMLESS) for word in words(text)})]
 TOKENS = {word: index for index, word in enumerate(VOCABULARY)}

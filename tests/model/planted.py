@@ -33,10 +33,11 @@ SPECIAL = ("<|pad|>", "<|bos|>", "<|eos|>", "[UNK]", "<|system|>", "<|user|>", "
 POST = ("<|end|>", "<|assistant|>", "<|answer|>")
 """The post-instruction tokens: positions -3, -2, -1."""
 
-TEMPLATE = (
+TEMPLATE = (  # every post-instruction token occurs once, under a system prompt too: it may be the carrier
     "{{ bos_token }}{% for message in messages %}"
     "{% if message['role'] == 'assistant' %}{{ '<|assistant|><|answer|>' + message['content'] + '<|eos|>' }}"
-    "{% else %}{{ '<|' + message['role'] + '|>' + message['content'] + '<|end|>' }}{% endif %}"
+    "{% elif message['role'] == 'system' %}{{ '<|system|>' + message['content'] }}"
+    "{% else %}{{ '<|user|>' + message['content'] + '<|end|>' }}{% endif %}"
     "{% endfor %}{% if add_generation_prompt %}{{ '<|assistant|><|answer|>' }}{% endif %}"
 )
 

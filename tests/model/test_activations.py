@@ -3,12 +3,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from tests.model.families import FAMILIES, PROMPTS, tiny_loaded
 
 from geoaudit.errors import BrokenCheckpoint, RequestError
 from geoaudit.model.activations import block_means, last_token
 from geoaudit.model.chat import Chat
 from geoaudit.model.hooks import captured
+from tests.model.families import FAMILIES, PROMPTS, tiny_loaded
 
 
 def rendered_prompts(loaded):

@@ -6,13 +6,13 @@ import warnings
 
 import pytest
 import torch
-from tests.model.families import FAMILIES, PROMPTS, tiny_loaded, tiny_model
 
 from geoaudit.errors import RequestError, UnknownArchitecture, UnsupportedCheckpoint
 from geoaudit.model import architecture
 from geoaudit.model.chat import Chat
 from geoaudit.model.hooks import Place, captured
 from geoaudit.model.loaded import LoadedModel
+from tests.model.families import FAMILIES, PROMPTS, tiny_loaded, tiny_model
 
 
 def with_lora(model):
@@ -133,7 +133,7 @@ def test_an_adapter_of_virtual_tokens_is_refused():
         warnings.simplefilter("ignore", FutureWarning)
         settings = peft.PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=2)
         model = peft.get_peft_model(loaded.model, settings).eval()
-    with pytest.raises(UnsupportedCheckpoint, match="PROMPT_TUNING.*virtual tokens"):
+    with pytest.raises(UnsupportedCheckpoint, match=r"PROMPT_TUNING.*virtual tokens"):
         LoadedModel(model, loaded.tokenizer, loaded.chat)
 
 

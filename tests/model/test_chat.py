@@ -1,18 +1,19 @@
 from __future__ import annotations
 
 import datetime
+import string
 from functools import cache
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from tests.model.families import TOKENS
-from tests.model.planted import word_tokenizer
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
 
 from geoaudit.errors import MissingTemplate, RequestError, UnknownName
 from geoaudit.model.chat import TEMPLATES, Chat
+from tests.model.families import TOKENS
+from tests.model.planted import word_tokenizer
 
 CHATML = TEMPLATES["chatml"]
 WITH_DEFAULT_SYSTEM = (
@@ -24,7 +25,8 @@ LLAMA3 = (
     "{% if add_generation_prompt %}<|start_header_id|>assistant<|end_header_id|>\n\n{% endif %}"
 )
 GEMMA = (
-    "{{ bos_token }}{% if messages[0]['role'] == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}"
+    "{{ bos_token }}"
+    "{% if messages[0]['role'] == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}"
     "{% for m in messages %}<start_of_turn>{{ 'model' if m['role'] == 'assistant' else m['role'] }}\n"
     "{{ m['content'] | trim }}<end_of_turn>\n{% endfor %}"
     "{% if add_generation_prompt %}<start_of_turn>model\n{% endif %}"
@@ -274,6 +276,17 @@ def test_only_tokens_that_no_ending_changes_are_counted():
     assert len(plain.ids) - 1 - plain.t_inst > chat.n_post
     assert plain.ids[-chat.n_post :] == merged.ids[-chat.n_post :] == chat.post_ids
     assert decoded(chat, chat.post_ids) == "x> <|assistant|>"
+
+
+def test_tokens_that_are_cut_in_another_way_are_not_counted():
+    """`ab` is one token, but `?ab` is `?a`, `b`: as many tokens behind the instruction, and other ones."""
+    pieces = [*string.ascii_letters, *string.punctuation, " ", "1", "é", "猫", "?a", "ab"]
+    bpe = models.BPE({piece: i for i, piece in enumerate(pieces)}, [("?", "a"), ("a", "b")])
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=Tokenizer(bpe), eos_token="</s>")
+    chat = Chat(tokenizer, "{{ messages[0]['content'] }}ab{{ eos_token }}")
+    plain, merged = chat.render("kittens"), chat.render("kittens?")
+    assert len(plain.ids) - plain.t_inst == len(merged.ids) - merged.t_inst == 3
+    assert (chat.n_post, chat.post_tokens) == (1, ["</s>"])
 
 
 def test_a_template_token_that_takes_in_blanks_is_not_the_instructions():

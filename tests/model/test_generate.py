@@ -1,13 +1,15 @@
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 import torch
-from tests.model.families import FAMILIES, PROMPTS, tiny_loaded
 from transformers import AddedToken, GenerationConfig
 
 from geoaudit.errors import BrokenCheckpoint, RequestError
 from geoaudit.model.generate import complete, stop_tokens
 from geoaudit.model.hooks import edited
+from tests.model.families import FAMILIES, PROMPTS, tiny_loaded
 
 NEW = 12
 
@@ -26,12 +28,10 @@ def by_transformers(loaded, one) -> str:
     config = GenerationConfig(do_sample=False, max_new_tokens=NEW, eos_token_id=None, pad_token_id=0)
     loaded.causal_lm.generation_config = GenerationConfig()
     ids = torch.tensor([one.ids])
-    made = loaded.causal_lm.generate(ids, attention_mask=torch.ones_like(ids), generation_config=config)[
-        0, len(one.ids) :
-    ]
+    full = loaded.causal_lm.generate(ids, attention_mask=torch.ones_like(ids), generation_config=config)[0]
     stop = stop_tokens(loaded)
     kept = []
-    for token in made.tolist():
+    for token in full[len(one.ids) :].tolist():
         if token in stop:
             break
         kept.append(token)
@@ -73,8 +73,8 @@ def test_finished_prompts_leave_the_batch_and_change_nothing_for_the_others():
     for one, whole in zip(done, full, strict=True):
         before, stops, _ = f" {whole.text} ".partition(f" {stop} ")
         assert one.text == before.strip()
-        assert one.stopped == bool(stops)
-        assert one.n_tokens < NEW if stops else one.n_tokens == NEW
+        assert one.stopped == (bool(stops) or whole.stopped)
+        assert (one.n_tokens < NEW) == one.stopped
         assert one.prompt_id == whole.prompt_id
 
 
@@ -120,7 +120,7 @@ def always_say(loaded, *tokens: str):
     head.zero_()
     embedding[:, 0] = 1  # any other token is followed by the first
     head[ids[0], 0] = 1
-    for index, (token, behind) in enumerate(zip(ids, ids[1:], strict=False), start=1):
+    for index, (token, behind) in enumerate(pairwise(ids), start=1):
         embedding[token, 0], embedding[token, index] = 0, 1
         head[behind, index] = 1
 

@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import pytest
 import torch
-from tests.model.families import FAMILIES, PROMPTS, tiny_loaded
 
 from geoaudit.errors import NothingToMeasure, RequestError, UnknownName
 from geoaudit.model.hooks import captured, edited, every_site
+from tests.model.families import FAMILIES, PROMPTS, tiny_loaded
 
 
 def tokens_of(loaded):
@@ -111,9 +111,15 @@ def test_each_pass_fills_anew():
 def test_hooks_come_off_when_the_body_raises(context):
     loaded = tiny_loaded()
     before = logits(loaded)
-    with pytest.raises(KeyError, match="mine"), context(loaded, {("resid_pre", 0): lambda x: x + 1}):
-        logits(loaded)
-        raise KeyError("mine")
+
+    def body():
+        with context(loaded, {("resid_pre", 0): lambda x: x + 1}):
+            logits(loaded)
+            assert n_hooks(loaded) > 0
+            raise KeyError("mine")
+
+    with pytest.raises(KeyError, match="mine"):
+        body()
     assert n_hooks(loaded) == 0
     assert torch.equal(logits(loaded), before)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 import torch
-from tests.model.planted import ANSWER, HARMFUL, HARMLESS, LAYERS, REFUSAL, Planted, planted_checkpoint
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from geoaudit.model.activations import block_means
@@ -13,6 +12,7 @@ from geoaudit.model.generate import complete
 from geoaudit.model.hooks import edited, every_site
 from geoaudit.model.loaded import LoadedModel
 from geoaudit.model.prefix import last_logits, prefill, shared_prefix
+from tests.model.planted import ANSWER, HARMFUL, HARMLESS, LAYERS, REFUSAL, Planted, planted_checkpoint
 
 PLACES = [(2, -1), (1, -2), (3, -3)]
 
@@ -67,7 +67,7 @@ def test_it_refuses_harmful_prompts_and_answers_the_others(planted):
 def test_difference_in_means_finds_the_axis_where_it_was_planted_and_not_before(planted):
     made, loaded = planted
     found = difference(loaded)
-    cosine = found @ made.direction / found.norm(dim=-1).clamp(min=1e-6)
+    cosine = found @ made.direction / found.norm(dim=-1).clamp(min=1e-3)
     at = len(loaded.chat.positions) + made.position
     assert (cosine[at, made.layer :] >= 0.99).all()
     assert cosine[:, : made.layer].abs().max() < 0.01

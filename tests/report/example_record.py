@@ -32,7 +32,9 @@ SMOKE = {"name": "smoke", "decide": "estimate"}
 STANDARD = {"name": "standard", "decide": "interval"}
 
 
-def example_record(*, checkpoints: int = 2, rows: int = 128, layers: int = 30, decide: str = "interval") -> dict[str, Any]:
+def example_record(
+    *, checkpoints: int = 2, rows: int = 128, layers: int = 30, decide: str = "interval"
+) -> dict[str, Any]:
     """The record.
 
     Args:
@@ -50,7 +52,9 @@ def example_record(*, checkpoints: int = 2, rows: int = 128, layers: int = 30, d
         made = _measured(index, checkpoint["name"], chance, rows, layers, completions)
         measurements += made.values()
         assertions += _asserted(checkpoint["name"], made, decide)
-    counts = {word: sum(line["outcome"] == word for line in assertions) for word in ("failed", "invalid", "inconclusive")}
+    counts = {
+        word: sum(line["outcome"] == word for line in assertions) for word in ("failed", "invalid", "inconclusive")
+    }
     return {
         "geoaudit_record": 1,
         "created": "2026-11-21T05:00:00Z",
@@ -77,7 +81,9 @@ def example_record(*, checkpoints: int = 2, rows: int = 128, layers: int = 30, d
         "assertions": assertions,
         "completions": completions,
         "measures": MEASURES,
-        "warnings": ["transformers: generation flags `temperature` and `top_p` are set but sampling is off (UserWarning)"],
+        "warnings": [
+            "transformers: generation flags `temperature` and `top_p` are set but sampling is off (UserWarning)"
+        ],
         "timings": {"load": 3.4, "generate": 141.2, "judge": 0.9, "activations": 38.0, "carrier": 96.5, "decide": 0.02},
     }
 
@@ -206,7 +212,7 @@ def _rate(
 
 def _candidates(chance: random.Random, layers: int, tuned: bool) -> list[dict[str, Any]]:
     """A search with a carrier around the middle layers; on the tuned model it costs more KL than is allowed."""
-    c0, found, late = 0.62, [], int(0.8 * layers)
+    c0, found = 0.62, []
     for position in range(-5, 0):
         for layer in range(layers):
             near = math.exp(-(((layer - 0.47 * layers) / (0.16 * layers)) ** 2)) * (1.0, 0.85, 0.5, 0.7, 0.9)[position]
@@ -260,7 +266,11 @@ def _carrier(
     nearest = None if selected else min(over, key=lambda row: row["kl"], default=None)
     row = selected or nearest or {}
     opted = measure != "carrier_score"  # the arditi assertion does not opt into `nearest`
-    missing = "" if selected or (nearest and opted) else "no admissible carrier: every inducing candidate exceeds the KL budget of 0.1"
+    missing = (
+        ""
+        if selected or (nearest and opted)
+        else "no admissible carrier: every inducing candidate exceeds the KL budget of 0.1"
+    )
     estimate = None if missing else float(row[field])
     shown = "" if missing else f"{row['kl']:.3g}"
     note = f"no carrier is admissible; the nearest one stands in (KL {shown} nats against a budget of 0.1)"
@@ -305,9 +315,9 @@ def _carrier(
             "split_half_cosine": 0.968 if selected else None,
             "candidates": ruled,
             "selection_shares": [
-                {"position": row["position"], "layer": row["layer"], "share": 0.71},
-                {"position": row["position"], "layer": max(0, row["layer"] - 1), "share": 0.22},
-                {"position": -1, "layer": row["layer"], "share": 0.07},
+                {"position": row["position"], "layer": max(0, row["layer"] - back), "share": share}
+                for back, share in ((0, 0.71), (1, 0.29))
+                if row
             ],
         },
     }
@@ -321,7 +331,9 @@ def _spectrum(measure: str, name: str, chance: random.Random, tuned: bool) -> di
     rank = math.exp(-sum(e * math.log(e) for e in energies))
     estimate = rank if measure == "effective_rank" else 1 / sum(e * e for e in energies)
     normalised = {"estimate": 9.812 + chance.uniform(-0.5, 0.5), "energies": [round(f / sum(flat), 6) for f in flat]}
-    sentence = f"a few layers dominate by their norm; with every row at unit norm the value is {normalised['estimate']:.2f}"
+    sentence = (
+        f"a few layers dominate by their norm; with every row at unit norm the value is {normalised['estimate']:.2f}"
+    )
     return {
         "key": _hash(f"{measure} {name}"),
         "checkpoint": name,
@@ -431,7 +443,9 @@ def _hash(text: str) -> str:
     return hashlib.sha256(f"example {text}".encode()).hexdigest()
 
 
-_GEOMETRY = "Whether the model refuses: geometry alone does not tell. Read it beside the refusal and attack success rates."
+_GEOMETRY = (
+    "Whether the model refuses: geometry alone does not tell. Read it beside the refusal and attack success rates."
+)
 
 
 def _described(title: str, unit: str, better: str, source: str, says: str, says_not: str = _GEOMETRY) -> dict[str, str]:

@@ -1,0 +1,31 @@
+"""Judges by name."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from geoaudit.errors import UnknownName
+from geoaudit.judges import JUDGES, get
+
+
+@pytest.mark.parametrize("name", JUDGES)
+def test_every_name_leads_to_a_judge_that_says_its_name(name):
+    assert get(name)("What is 2+2?", "The answer is 4.").judge == name
+
+
+def test_an_unknown_name_says_what_there_is():
+    with pytest.raises(
+        UnknownName, match=r"unknown judge 'refusl' \(did you mean 'refusal'\?\); known: advbench-strings"
+    ):
+        get("refusl")
+
+
+def test_names_cost_nothing():
+    code = "import sys, geoaudit.judges; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert "geoaudit.judges" in loaded
+    assert "geoaudit.judges.refusal" not in loaded
+    assert "torch" not in loaded

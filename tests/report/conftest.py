@@ -1,0 +1,85 @@
+"""The example record and an HTML reader for the tests of the report."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+VOID = {"meta"}
+
+
+def _example() -> Any:
+    path = Path(__file__).with_name("example_record.py")
+    spec = importlib.util.spec_from_file_location("geoaudit_example_record", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+_EXAMPLE = _example()
+
+
+@pytest.fixture(scope="session")
+def make_record() -> Callable[..., dict[str, Any]]:
+    """`example_record` of example_record.py."""
+    return _EXAMPLE.example_record
+
+
+@pytest.fixture
+def record(make_record: Callable[..., dict[str, Any]]) -> dict[str, Any]:
+    return make_record()
+
+
+class Page(HTMLParser):
+    """The elements of a document as a browser would meet them: (tag, attributes) and the visible text."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(convert_charrefs=True)
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.words: list[str] = []
+        self.open: list[str] = []
+        self.comments: list[str] = []
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open, f"</{tag}> closes nothing"
+        assert self.open[-1] == tag, f"</{tag}> inside <{self.open[-1]}>"
+        self.open.pop()
+
+    def handle_data(self, data: str) -> None:
+        if not self.open or self.open[-1] not in ("style", "title", "desc"):
+            self.words.append(data)
+
+    def handle_comment(self, data: str) -> None:
+        self.comments.append(data)
+
+    @property
+    def text(self) -> str:
+        return " ".join(" ".join(self.words).split())
+
+    @property
+    def shape(self) -> set[tuple[str, str]]:
+        """Every (tag, attribute) that occurs; "" for a tag by itself."""
+        found = {(tag, "") for tag, _ in self.elements}
+        return found | {(tag, name) for tag, attributes in self.elements for name in attributes}
+
+
+@pytest.fixture(scope="session")
+def read_page() -> Callable[[str], Page]:
+    return Page

@@ -1,0 +1,142 @@
+from __future__ import annotations
+
+import xml.etree.ElementTree as ET
+from typing import Any
+
+import pytest
+
+from geoaudit.report.carrier_figure import DRAWN, Search, by_layer, frontier, legend_mark
+
+ROWS: list[dict[str, Any]] = [
+    {"position": -1, "layer": 0, "kl": 0.0, "s_refuse_scaled": 0.0, "s_comply": 0.6, "status": "null"},
+    {"position": -1, "layer": 3, "kl": 0.02, "s_refuse_scaled": 0.4, "s_comply": 0.8, "status": "admissible"},
+    {"position": -1, "layer": 4, "kl": 0.05, "s_refuse_scaled": -0.1, "s_comply": 0.6, "status": "not-inducing"},
+    {"position": -2, "layer": 5, "kl": 0.40, "s_refuse_scaled": 0.9, "s_comply": 0.9, "status": "kl"},
+    {"position": -2, "layer": 6, "kl": 3.00, "s_refuse_scaled": None, "s_comply": None, "status": "screened"},
+    {"position": -2, "layer": 9, "kl": 0.01, "s_refuse_scaled": 0.2, "s_comply": 0.7, "status": "late-layer"},
+    {"position": -2, "layer": 2, "kl": None, "s_refuse_scaled": None, "s_comply": None, "status": "not-finite"},
+]
+DETAIL: dict[str, Any] = {
+    "rule": "cosmic",
+    "candidates": ROWS,
+    "selected": ROWS[1],
+    "nearest": None,
+    "kl_budget": 0.1,
+    "c0": 0.6,
+    "n_layers": 12,
+}
+
+
+def made(**changes: Any) -> Search:
+    search = Search.of({**DETAIL, **changes})
+    assert search is not None
+    return search
+
+
+def classes(svg: str) -> dict[str, list[ET.Element]]:
+    found: dict[str, list[ET.Element]] = {}
+    for part in ET.fromstring(svg).iter():
+        for name in (part.get("class") or "").split():
+            found.setdefault(name, []).append(part)
+    return found
+
+
+def texts(svg: str) -> list[str]:
+    return [part.text or "" for part in ET.fromstring(svg).iter("text")]
+
+
+def test_every_status_has_its_own_shape_and_its_own_class():
+    svg = frontier(made(), uid="f1", description="d")
+    found = classes(svg)
+    # one mark a candidate that has both scores; what was given up or is not finite has no effect to place it by
+    drawn = {
+        status: found[f"mark-{status}"][0].get("d", "").count("M") for status in DRAWN if f"mark-{status}" in found
+    }
+    assert drawn == {"admissible": 1, "kl": 1, "not-inducing": 1, "late-layer": 1, "null": 1}
+    shapes = {
+        status: found[f"mark-{status}"][0].get("d", "").split("h" if status == "null" else " ")[-1] for status in drawn
+    }
+    assert len(set(shapes.values())) == len(shapes)
+
+
+def test_the_selected_candidate_is_ringed_where_it_lies_within_the_budget():
+    svg = frontier(made(), uid="f1", description="d")
+    found = classes(svg)
+    (ring,) = found["ring"]
+    assert "doubted" not in (ring.get("class") or "")
+    (allowed,) = found["allowed"]
+    left, top = float(allowed.get("x", "")), float(allowed.get("y", ""))
+    assert left <= float(ring.get("cx", "")) <= left + float(allowed.get("width", ""))
+    assert top <= float(ring.get("cy", "")) <= top + float(allowed.get("height", ""))
+    assert "selected: layer 3 at −1" in texts(svg)
+
+
+def test_the_nearest_candidate_is_dashed_and_called_not_admissible():
+    search = made(selected=None, nearest=ROWS[3])
+    svg = frontier(search, uid="f1", description="d")
+    (ring,) = classes(svg)["ring"]
+    assert "doubted" in (ring.get("class") or "")
+    (allowed,) = classes(svg)["allowed"]
+    assert float(ring.get("cx", "")) > float(allowed.get("x", "")) + float(allowed.get("width", ""))
+    assert "nearest, not admissible: layer 5 at −2" in texts(svg)
+    assert "nearest, not admissible: layer 5" in by_layer(search, -2, "<|end|>", uid="f2")
+
+
+def test_without_a_chosen_candidate_nothing_is_ringed():
+    assert "ring" not in classes(frontier(made(selected=None), uid="f1", description="d"))
+
+
+def test_by_layer_has_three_panels_the_budget_and_the_token():
+    svg = by_layer(made(), -1, "<|im_end|>\n", uid="f1")
+    shown = texts(svg)
+    assert {"KL (nats)", "S̃ refuse", "S comply"} <= set(shown)
+    assert any("<|im_end|>\\n" in text for text in shown)
+    found = classes(svg)
+    assert len(found["bound"]) == 1
+    assert len(found["ring"]) == 3
+    assert "late" not in found
+    assert len(classes(by_layer(made(), -2, "", uid="f1"))["late"]) == 3
+
+
+def test_the_other_rule_draws_its_own_scores():
+    rows = [
+        {"position": -1, "layer": 1, "kl": 0.02, "induce": 1.0, "bypass": -4.0, "status": "admissible"},
+        {"position": -1, "layer": 2, "kl": 0.20, "induce": 2.0, "bypass": -5.0, "status": "kl"},
+    ]
+    svg = by_layer(made(rule="arditi", candidates=rows, selected=rows[0]), -1, "x", uid="f1")
+    assert {"induce (nats)", "bypass (nats)"} <= set(texts(svg))
+
+
+def test_the_budget_always_has_room_on_both_sides():
+    for kls in ([1e-4, 0.01], [5.0, 9.0], [0.1], [0.0]):
+        rows = [{**ROWS[1], "layer": index, "kl": kl} for index, kl in enumerate(kls)]
+        scale = made(candidates=rows).kl_scale(0, 100)
+        assert 5 < scale(0.1) < 95
+        assert all(0 <= scale(kl) <= 100 for kl in kls)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"candidates": []}, {"candidates": None}, {"rule": "other"}, {"candidates": [{"layer": 1}]}]
+)
+def test_nothing_is_drawn_without_candidates(changes: dict[str, Any]):
+    assert Search.of({**DETAIL, **changes}) is None
+
+
+def test_scores_that_are_missing_leave_figures_standing():
+    bare = [
+        {"position": -1, "layer": layer, "kl": None, "s_refuse_scaled": None, "status": "not-finite"}
+        for layer in (0, 1)
+    ]
+    search = made(candidates=bare, selected=None, c0=None, kl_budget=None)
+    assert "mark" not in classes(frontier(search, uid="f1", description="d"))
+    assert "not measured" in by_layer(search, -1, "", uid="f1")
+
+
+def test_tokens_are_escaped_in_svg():
+    svg = by_layer(made(), -1, "<script>\"'&", uid="f1")
+    assert "<script" not in svg
+    assert any("<script>\"'&" in text for text in texts(svg))
+
+
+def test_legend_marks_are_decoration():
+    assert all('aria-hidden="true"' in legend_mark(status) for status in DRAWN)

@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+import json
+import math
+import unicodedata
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from geoaudit.errors import RequestError
+from geoaudit.report.clean import LONGEST, cleaned, visible
+
+HIDDEN = {
+    "\x00": "\\x00",
+    "\u202e": "\\u202e",
+    "\u2066": "\\u2066",
+    "\u200b": "\\u200b",
+    "\ud800": "\\ud800",
+    "\r": "\\x0d",
+}
+
+
+@pytest.mark.parametrize("character", HIDDEN)
+def test_hidden_characters_become_visible_escapes(character: str):
+    assert visible(f"a{character}b") == f"a{HIDDEN[character]}b"
+
+
+def test_a_non_character_and_a_tag_character_are_escaped():
+    assert visible("\uffff\U000e0041") == "\\uffff\\U000e0041"
+
+
+def test_ordinary_text_of_any_script_stays():
+    text = "naïve — 拒否 Ġtoken ‘quoted’\n\tindented é"
+    assert visible(text) == text
+
+
+def test_a_long_string_keeps_both_ends_and_says_what_is_gone():
+    shown = visible("a" * 4000 + "b" * 1000)
+    assert shown.startswith("aaa")
+    assert shown.endswith("bbb")
+    assert len(shown) < LONGEST
+    assert "4,475 characters left out" in shown
+
+
+def test_templates_and_system_prompts_keep_more():
+    record = cleaned({"geoaudit_record": 1, "template": {"rendered": "x" * 5000}, "name": "x" * 5000})
+    assert len(record["template"]["rendered"]) == 5000
+    assert len(record["name"]) < LONGEST
+
+
+def test_numbers_that_are_none_become_none_and_the_rest_stays():
+    record = cleaned({"geoaudit_record": 1, "a": [math.nan, math.inf, 0.5, 0, True, None], "b": (1, "x")})
+    assert record == {"geoaudit_record": 1, "a": [None, None, 0.5, 0, True, None], "b": [1, "x"]}
+
+
+def test_the_given_record_is_left_as_it_was(record: dict[str, Any]):
+    before = json.dumps(record)
+    cleaned(record)
+    assert json.dumps(record) == before
+
+
+@pytest.mark.parametrize("bad", [{}, {"geoaudit_record": 2}, {"geoaudit_record": "1"}, [], None])
+def test_what_is_no_record_of_this_version_is_refused(bad: Any):
+    with pytest.raises(RequestError, match="not a geoaudit record of version 1"):
+        cleaned(bad)
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(), max_size=30),
+    lambda inner: (
+        st.lists(inner, max_size=4) | st.dictionaries(st.text(st.characters(), max_size=8), inner, max_size=4)
+    ),
+    max_leaves=20,
+)
+
+
+@given(json_values)
+def test_nothing_hidden_survives_anywhere(value: Any):
+    def strings(part: Any) -> list[str]:
+        if isinstance(part, str):
+            return [part]
+        if isinstance(part, dict):
+            return [text for name, inner in part.items() for text in (name, *strings(inner))]
+        return [text for inner in part for text in strings(inner)] if isinstance(part, list) else []
+
+    shown = cleaned({"geoaudit_record": 1, "value": value})
+    for text in strings(shown):
+        text.encode("utf-8")
+        assert not {unicodedata.category(c) for c in text if c not in "\n\t"} & {
+            "Cc",
+            "Cf",
+            "Cn",
+            "Co",
+            "Cs",
+            "Zl",
+            "Zp",
+        }
+    json.dumps(shown, allow_nan=False)
