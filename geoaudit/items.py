@@ -37,14 +37,8 @@ class AuditFile(pytest.File):
             for name in names:
                 yield AuditItem.from_parent(self, name=f"{assertion.id}[{name}]", assertion=assertion, checkpoint=name)
             if not names:
-                yield self._unaudited(assertion, NO_MODEL if session is None else _no_match(assertion))
-
-    def _unaudited(self, assertion: Assertion, why: str) -> AuditItem:
-        """An item that is seen and not decided: skipped, or failed where the project says that audits must run."""
-        item: AuditItem = AuditItem.from_parent(self, name=assertion.id, assertion=assertion, checkpoint=None)
-        if not self.config.getini("geoaudit_require"):
-            item.add_marker(pytest.mark.skip(reason=why))
-        return item
+                why = NO_MODEL if session is None else _no_match(assertion)
+                yield AuditItem.from_parent(self, name=assertion.id, assertion=assertion, unaudited=why)
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
         """A suite error as its one line."""
@@ -56,10 +50,14 @@ class AuditFile(pytest.File):
 class AuditItem(pytest.Item):
     """One assertion on one checkpoint."""
 
-    def __init__(self, *, assertion: Assertion, checkpoint: str | None, **kwargs: Any) -> None:
+    def __init__(
+        self, *, assertion: Assertion, checkpoint: str | None = None, unaudited: str = "", **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         self.assertion = assertion
         self.checkpoint = checkpoint
+        self.unaudited = unaudited
+        """Why there is no checkpoint, where there is none."""
 
     @property
     def suite(self) -> Suite:
@@ -68,9 +66,10 @@ class AuditItem(pytest.Item):
         return self.parent.suite
 
     def setup(self) -> None:
-        """Fail where an audit is required and this one cannot be."""
+        """Skip where there is nothing to audit; fail where the project says that audits must run."""
         if self.checkpoint is None:
-            without_model(self.config)
+            _fail_if_required(self.config, self.unaudited)
+            raise skipped_here(self.unaudited)
 
     def runtest(self) -> None:
         """Decide; anything but *passed* raises."""
@@ -79,7 +78,7 @@ class AuditItem(pytest.Item):
         verdict = session.decide(self.assertion, self.suite.name, self.checkpoint)
         session.report(self, verdict)
         if verdict.outcome == "inconclusive" and self.config.getoption("geoaudit_allow_inconclusive"):
-            pytest.skip(f"inconclusive (allowed): {verdict.decision.sentence}")
+            raise skipped_here(f"inconclusive (allowed): {verdict.decision.sentence}")
         if verdict.outcome != "passed":
             raise AuditOutcome(verdict)
 
@@ -99,11 +98,20 @@ def _no_match(assertion: Assertion) -> str:
     return f"concerns {concerns}; no audited checkpoint matches"
 
 
+def skipped_here(why: str) -> BaseException:
+    """A skip at the item's own line: `pytest.skip` would name a line of geoaudit, a mark the file and no line."""
+    return pytest.skip.Exception(why, _use_item_location=True)
+
+
 def without_model(config: pytest.Config) -> NoReturn:
-    """What an audit does without a checkpoint: skip, or fail under `geoaudit_require`."""
-    if config.getini("geoaudit_require"):
-        pytest.fail(f"{NO_MODEL} (geoaudit_require is set)", pytrace=False)
+    """What a test in Python does without a checkpoint: skip, or fail under `geoaudit_require`."""
+    _fail_if_required(config, NO_MODEL)
     pytest.skip(NO_MODEL)
+
+
+def _fail_if_required(config: pytest.Config, why: str) -> None:
+    if config.getini("geoaudit_require"):
+        pytest.fail(f"{why} (geoaudit_require is set)", pytrace=False)
 
 
 def shipped_suites() -> Path:

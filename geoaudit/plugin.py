@@ -86,18 +86,17 @@ def pytest_configure(config: pytest.Config) -> None:
         return
     from geoaudit.errors import RequestError
     from geoaudit.items import SESSION
-    from geoaudit.session import AuditSession, options_from
+    from geoaudit.session import AuditSession, options_from, report_from
 
+    if config.getoption("geoaudit_plan") and getattr(config.option, "numprocesses", None):
+        raise pytest.UsageError("--geoaudit-plan shows the plan of one process: leave -n out")
     try:
         options = options_from(config)
         checkpoints = _checkpoints(config, options.template)
         _aim(config)
+        session = AuditSession(config, checkpoints, options, report_from(config))
     except RequestError as error:
         raise pytest.UsageError(f"geoaudit: {error}") from None
-    if config.getoption("geoaudit_plan") and getattr(config.option, "numprocesses", None):
-        raise pytest.UsageError("--geoaudit-plan shows the plan of one process: leave -n out")
-    report = config.getoption("geoaudit_report") or config.getini("geoaudit_report") or "reports/geoaudit.html"
-    session = AuditSession(config, checkpoints, options, Path(config.invocation_params.dir / report))
     config.stash[SESSION] = session
     config.pluginmanager.register(session, "geoaudit-session")
 
@@ -159,18 +158,26 @@ def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Col
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """The `audit` fixture is parametrised over the checkpoints."""
-    if "audit" not in metafunc.fixturenames:
+    """Tests that use the `audit` fixture below, and not one of their own of that name, run once a checkpoint."""
+    if "_geoaudit_checkpoint" not in metafunc.fixturenames:
         return
     from geoaudit.items import SESSION
 
     session = metafunc.config.stash.get(SESSION, None)
-    names: list[str | None] = [*session.checkpoints] if session else [None]
-    metafunc.parametrize("audit", names, indirect=True, ids=[name or "no-checkpoint" for name in names])
+    if session is not None:
+        names = session.checkpoints
+        metafunc.parametrize("_geoaudit_checkpoint", names, indirect=True, ids=names)
 
 
 @pytest.fixture
-def audit(request: pytest.FixtureRequest) -> AuditedCheckpoint:
+def _geoaudit_checkpoint(request: pytest.FixtureRequest) -> str | None:
+    """Name of the checkpoint that `audit` is about."""
+    name: str | None = getattr(request, "param", None)
+    return name
+
+
+@pytest.fixture
+def audit(request: pytest.FixtureRequest, _geoaudit_checkpoint: str | None) -> AuditedCheckpoint:
     """One audited checkpoint; the test runs once for each that --geoaudit-model names.
 
     `assert audit.attack_success_rate("harmbench") <= 0.05` shows value, interval, n and judge when it fails, and raises
@@ -180,7 +187,7 @@ def audit(request: pytest.FixtureRequest) -> AuditedCheckpoint:
     from geoaudit.items import SESSION, without_model
 
     session = request.config.stash.get(SESSION, None)
-    name: str | None = getattr(request, "param", None)
+    name = _geoaudit_checkpoint
     if session is None or name is None:
         without_model(request.config)
     return AuditedCheckpoint(

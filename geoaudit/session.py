@@ -48,6 +48,8 @@ class AuditSession:
         self.timings: dict[str, float] = {}
         self.warnings: list[str] = []
         self.result: dict[str, Any] | None = None
+        self.unwritten = ""
+        """Why there is no report, where it could not be written."""
         self._planned: dict[tuple[str, str], Planned | GeoauditError] = {}
         self._items: list[AuditItem] = []
         self._laid: set[str] = set()
@@ -242,6 +244,8 @@ class AuditSession:
         if not verdicts:
             return
         self._write(verdicts, int(session.exitstatus), missing, stopped)
+        if self.unwritten and session.exitstatus == pytest.ExitCode.OK:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
     def _write(self, verdicts: list[dict[str, Any]], code: int, missing: list[str], stopped: bool) -> None:
         from geoaudit.report import html
@@ -263,10 +267,8 @@ class AuditSession:
             record.write(self.result, self.report_path.with_suffix(".json"))
             html.write(self.result, self.report_path)
         except OSError as error:
-            raise pytest.UsageError(
-                f"the report cannot be written to {self.report_path}: {error.strerror}; name another with "
-                "--geoaudit-report"
-            ) from None
+            self.unwritten = f"no report: {self.report_path} cannot be written: {error.strerror or error}"
+            self.result["exit"] = {"code": code or 1, "reason": f"{self.result['exit']['reason']}; {self.unwritten}"}
 
     def _suites_of(self, verdicts: list[dict[str, Any]]) -> list[dict[str, str]]:
         """Under xdist the controller did not read the suite files itself."""
@@ -289,7 +291,8 @@ class AuditSession:
         from geoaudit.report.terminal import summary_lines
 
         terminalreporter.section("geoaudit")
-        for line in summary_lines(self.result, _relative(str(self.report_path)), verbose=self.config.get_verbosity()):
+        report = "" if self.unwritten else _relative(str(self.report_path))
+        for line in summary_lines(self.result, report, verbose=self.config.get_verbosity()):
             terminalreporter.write_line(line)
 
     def plan_lines(self) -> list[str]:
@@ -356,7 +359,39 @@ def _reason(verdicts: list[dict[str, Any]], code: int, missing: list[str], stopp
     if missing:
         parts.append(f"{len(missing)} not decided" + (" (interrupted)" if stopped else ""))
     meaning = {0: "every assertion passed", 1: "not every assertion passed", 2: "interrupted"}
-    return f"{', '.join(parts)}; pytest exit code {code}" + (f" ({meaning[code]})" if code in meaning else "")
+    return f"{', '.join(parts)}" + (f" ({meaning[code]})" if code in meaning else "")
+
+
+def report_from(config: pytest.Config) -> Path:
+    """Where the report goes, checked before anything is measured.
+
+    Raises:
+        RequestError: for a path that cannot be written.
+    """
+    path = _path(config, "report") or config.invocation_params.dir / "reports" / "geoaudit.html"
+    if path.is_dir():
+        raise RequestError(f"the report {path} is a folder: name a file, --geoaudit-report={path / 'geoaudit.html'}")
+    if path.suffix == ".json":
+        html = path.with_suffix(".html").name
+        raise RequestError(
+            f"the report {path} has the name of its record, which lies beside it: --geoaudit-report={html}"
+        )
+    folder = next(parent for parent in path.parents if parent.exists())
+    if not folder.is_dir() or not os.access(folder, os.W_OK):
+        raise RequestError(
+            f"the report cannot be written to {path}: {folder} is no folder that can be written to; name another path "
+            "with --geoaudit-report"
+        )
+    return path
+
+
+def _path(config: pytest.Config, name: str) -> Path | None:
+    """A path as asked for: from the command line relative to where pytest was started, from the ini file to that."""
+    given = config.getoption(f"geoaudit_{name}")
+    if given:
+        return config.invocation_params.dir / given
+    default = config.getini(f"geoaudit_{name}")
+    return (config.inipath.parent if config.inipath else config.rootpath) / default if default else None
 
 
 def options_from(config: pytest.Config) -> Options:
@@ -394,6 +429,7 @@ def options_from(config: pytest.Config) -> Options:
     if data is not None and not Path(config.invocation_params.dir / data).is_dir():
         raise RequestError(f"the data directory {data!r} does not exist (--geoaudit-data or GEOAUDIT_DATA)")
     store = option("store")
+    workers: int = getattr(config, "workerinput", {}).get("workercount", 0)
     return Options(
         profile=profiles.get(option("profile") or "standard"),
         store=Path(config.invocation_params.dir / store) if store else user_cache_path("geoaudit"),
@@ -402,4 +438,5 @@ def options_from(config: pytest.Config) -> Options:
         template=text("template", ("zephyr", "chatml", "none")),
         system=text("system", ()),
         data=Path(config.invocation_params.dir / data).resolve() if data else None,
+        threads=max(1, (os.cpu_count() or 1) // workers) if workers else None,
     )

@@ -1,7 +1,7 @@
 """A measurement against a bound: the four outcomes. Pure: no files, no clock, no torch, no scipy.
 
-*passed*: the whole interval satisfies the bound. *failed*: the whole interval violates it. *inconclusive*: it straddles.
-*invalid*: there is no number, or a validity check says that it must not be trusted. NaN never passes.
+*passed*: the whole interval satisfies the bound. *failed*: the whole interval violates it. *inconclusive*: it
+straddles. *invalid*: there is no number, or a validity check says that it must not be trusted. NaN never passes.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def underpowered(comparator: str, bound: tuple[float, ...], n: int) -> Flag | No
     low, high = _limits(comparator, bound)
     if certifiable(n, low, high):
         return None
-    if comparator == "between" and 0 < low and high < 1:
+    if comparator == "between" and low > 0 and high < 1:
         return Flag("underpowered", "note", f"no result on {n} prompts has its whole 95 % interval inside this bound")
     needed = n_to_certify(high, "at_most") if high < 1 else n_to_certify(low, "at_least")
     more = "no number of prompts can" if needed is None else f"{needed} could"
@@ -105,8 +105,8 @@ def _ends(measurement: Measurement, by: By) -> tuple[float, float]:
 
 
 def _compare(comparator: str, bound: tuple[float, ...], low: float, high: float) -> Outcome:
-    floor = bound[0] if comparator in ("at_least", "between", "equals") else -math.inf
-    ceiling = bound[-1] if comparator in ("at_most", "between", "equals") else math.inf
+    floor = -math.inf if comparator == "at_most" else bound[0]
+    ceiling = math.inf if comparator == "at_least" else bound[-1]
     if floor <= low and high <= ceiling:
         return "passed"
     if high < floor or low > ceiling:
@@ -119,10 +119,11 @@ def _unread(
 ) -> Flag | None:
     """The check `degenerate-output`: would the outcome change if unreadable rows counted at their worst?"""
     unread = int(measurement.detail.get("unread", 0))
-    if measurement.worst is None or not unread or measurement.estimate is None or measurement.n == 0:
+    if measurement.worst is None or measurement.estimate is None or measurement.n == 0:
         return None
     if by == "estimate":
-        ends = [(measurement.estimate,) * 2, (measurement.estimate + unread / measurement.n,) * 2]
+        hits = round(measurement.estimate * measurement.n)  # the sum of two rates would miss an equal bound by a digit
+        ends = [(rate, rate) for rate in (measurement.estimate, (hits + unread) / measurement.n)]
     else:
         ends = [measurement.worst[:2], measurement.worst[2:]]
     if all(_compare(comparator, bound, low, high) == outcome for low, high in ends):

@@ -100,7 +100,7 @@ def measurement_key(
     trained_on: Iterable[str],
     data: Path | None,
 ) -> str:
-    """Hash of everything that determines a measurement; no path and no name is part of it."""
+    """Hash of everything that determines a measurement; no folder and no name of a checkpoint is part of it."""
     needs: tuple[Need, ...] = dotted(measure.needs)(parameters)
     return digest(
         [
@@ -118,7 +118,7 @@ def measurement_key(
 
 def prompt_hashes(need: Need, data: Path | None) -> tuple[str, ...]:
     """Hashes of the prompt sets that a need reads."""
-    return tuple(_sha(source, n, data) for source, n in _sources(need))
+    return tuple(_sha(source, n, data, _stamp(source)) for source, n in _sources(need))
 
 
 def _sources(need: Need) -> tuple[tuple[Source, int | None], ...]:
@@ -131,8 +131,16 @@ def _sources(need: Need) -> tuple[tuple[Source, int | None], ...]:
             return (*_sources(probe), (Source(PROBE_HARMFUL[1]), n), (Source(PROBE_HARMLESS[1]), n))
 
 
+def _stamp(source: Source) -> tuple[int, int] | None:
+    """What changes when a file of the user's is edited while the program runs."""
+    if not source.file or not Path(source.file).is_file():
+        return None
+    about = Path(source.file).stat()
+    return about.st_mtime_ns, about.st_size
+
+
 @cache
-def _sha(source: Source, n: int | None, data: Path | None) -> str:
+def _sha(source: Source, n: int | None, data: Path | None, stamp: tuple[int, int] | None) -> str:
     return load_source(source, data).first(n).sha256
 
 

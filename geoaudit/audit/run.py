@@ -57,6 +57,8 @@ class Options:
     """Template text or a built-in name; None: the checkpoint's own."""
     system: str | None
     data: Path | None
+    threads: int | None = None
+    """CPU threads; None leaves them to torch. Workers that share the cores must not each take all of them."""
 
 
 @dataclass
@@ -276,7 +278,12 @@ class Auditor:
             return Chat(tokenizer, options.template, options.system)
 
         def open_model() -> LoadedModel:
+            import torch
+
             from geoaudit.model.loaded import LoadedModel
+
+            if options.threads is not None:
+                torch.set_num_threads(options.threads)
 
             started = time.monotonic()
             self.say(f"{subject.checkpoint.name}: loading")

@@ -30,15 +30,22 @@ class Store:
         try:
             (folder / "locks").mkdir(parents=True, exist_ok=True)
             self._do("CREATE TABLE IF NOT EXISTS rows (key TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID")
-        except (OSError, sqlite3.Error) as error:
-            raise RequestError(
-                f"the store {folder} cannot be used: {error}. Name another with --geoaudit-store, or delete {self.path}"
-            ) from None
+        except OSError as error:
+            raise self._unusable(error) from None
+
+    def _unusable(self, error: Exception) -> RequestError:
+        return RequestError(
+            f"the store {self.folder} cannot be used: {error}. Name another with --geoaudit-store, "
+            f"or delete {self.path}"
+        )
 
     def _do(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
-        # A connection for each call: the file may be shared by forked workers, and a call costs well under a millisecond.
-        with closing(sqlite3.connect(self.path, timeout=60)) as connection, connection:
-            return connection.execute(statement, values).fetchall()
+        # A connection for each call: the file may be shared by forked workers, and a call costs under a millisecond.
+        try:
+            with closing(sqlite3.connect(self.path, timeout=60)) as connection, connection:
+                return connection.execute(statement, values).fetchall()
+        except sqlite3.Error as error:
+            raise self._unusable(error) from None
 
     def _get(self, key: str) -> bytes | None:
         found = self._do("SELECT value FROM rows WHERE key = ?", key)

@@ -28,6 +28,9 @@ SUITE_KEYS = ("geoaudit", "suite", "about", "assertions")
 ASSERTION_KEYS = ("id", "measure", "with", *COMPARATORS, "because", "checkpoints", "steps")
 SOURCE_KEYS = ("file", "column", "category", "label")
 ID = re.compile(r"[a-z0-9][a-z0-9._-]*\Z")
+_WHOLE = re.compile(r"[-+]?(?:0|[1-9]\d{0,14})\Z")
+_DECIMAL = re.compile(r"[-+]?(?:(?:0|[1-9]\d*)\.\d*|\.\d+)(?:[eE][-+]\d+)?\Z")
+"""Numbers as a reader takes them: YAML 1.1 would read 010 as 8 and 1:30 as 90."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +83,13 @@ def read(path: Path) -> Suite:
     except (OSError, UnicodeDecodeError) as error:
         raise SuiteError(f"{path}:1:1: cannot read the suite: {error}") from None
     try:
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
+        root = yaml.compose(text, Loader=_Loader)
+    except RecursionError:
+        raise SuiteError(f"{path}:1:1: not a suite: lists and mappings are nested without end") from None
+    except yaml.reader.ReaderError as error:
+        before = text[: error.position].split("\n")
+        at = f"{len(before)}:{len(before[-1]) + 1}"
+        raise SuiteError(f"{path}:{at}: not YAML: the character U+{ord(text[error.position]):04X}") from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         at = f"{mark.line + 1}:{mark.column + 1}" if mark else "1:1"
@@ -89,6 +98,20 @@ def read(path: Path) -> Suite:
     if root is None:
         raise SuiteError(f"{path}:1:1: the suite is empty; it starts with `geoaudit: {VERSION}`")
     return _Reader(path).suite(root, digest(text))
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML without anchors, aliases and tags, by which a value would be another than it looks."""
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        event: Any = self.peek_event()  # type: ignore[no-untyped-call]  # the stubs have no types for it
+        for what in ("anchor", "tag"):
+            if getattr(event, what, None) is not None:
+                raise yaml.MarkedYAMLError(
+                    problem=f"{what}s and aliases are not part of the grammar, got {getattr(event, what)!r}",
+                    problem_mark=event.start_mark,
+                )
+        return super().compose_node(parent, index)
 
 
 class _Reader:
@@ -120,8 +143,14 @@ class _Reader:
         match node.tag:
             case "tag:yaml.org,2002:str":
                 return node.value
-            case "tag:yaml.org,2002:int" | "tag:yaml.org,2002:float" | "tag:yaml.org,2002:bool":
-                return yaml.safe_load(node.value)
+            case "tag:yaml.org,2002:bool":
+                return bool(yaml.safe_load(node.value))
+            case "tag:yaml.org,2002:int" if _WHOLE.match(node.value):
+                return int(node.value)
+            case "tag:yaml.org,2002:float" if _DECIMAL.match(node.value):
+                return float(node.value)
+            case "tag:yaml.org,2002:int" | "tag:yaml.org,2002:float":
+                raise self.error(node, f"{what} must be a number in plain decimals, got {node.value!r}")
             case "tag:yaml.org,2002:null":
                 raise self.error(node, f"{what} is empty")
         raise self.error(node, f"{what} must be plain text or a number, got {node.value!r} (quote it if it is text)")
@@ -137,7 +166,8 @@ class _Reader:
     def number(self, node: yaml.Node, what: str) -> float:
         value = self.scalar(node, what)
         if isinstance(value, bool) or not isinstance(value, (int, float)):
-            hint = "; write 1.0e-3, with the dot" if isinstance(value, str) and re.match(r"\d+e", value) else ""
+            scientific = isinstance(value, str) and re.match(r"[-+]?[\d.]+[eE][-+]?\d+\Z", value)
+            hint = "; write 1.0e-3, with dot and sign" if scientific else ""
             raise self.error(node, f"{what} must be a number, got {value!r}{hint}")
         if not math.isfinite(value):
             raise self.error(node, f"{what} must be a finite number, got {value!r}")
@@ -154,7 +184,7 @@ class _Reader:
             if required not in keys:
                 raise self.error(root, f"the suite has no key {required!r}; it needs geoaudit, suite and assertions")
         version = self.scalar(keys["geoaudit"][1], "geoaudit (the version of the grammar)")
-        if version != VERSION or isinstance(version, bool):
+        if type(version) is not int or version != VERSION:
             raise self.error(keys["geoaudit"][1], f"grammar version {version!r} is not known here; this is {VERSION}")
         node = keys["assertions"][1]
         if not isinstance(node, yaml.SequenceNode) or not node.value:
@@ -191,7 +221,7 @@ class _Reader:
         comparators = [key for key in COMPARATORS if key in keys]
         if len(comparators) != 1:
             got = " and ".join(comparators) or "none"
-            raise self.error(node, f"assertion {name!r} needs exactly one of {_listed(COMPARATORS)}, got {got}")
+            raise self.error(node, f"assertion {name!r} needs exactly {_listed(COMPARATORS)}, got {got}")
         comparator = comparators[0]
         checkpoints = self.text(keys["checkpoints"][1], "checkpoints") if "checkpoints" in keys else None
         steps = self.steps(keys["steps"][1]) if "steps" in keys else None
@@ -237,6 +267,8 @@ class _Reader:
                     f"bound {value:g} is impossible: {measure.name} lies in "
                     f"[{'−∞' if low is None else f'{low:g}'}, {'∞' if high is None else f'{high:g}'}] ({measure.unit})",
                 )
+        if comparator == "equals" and bound[0] != int(bound[0]):
+            raise self.error(node, f"bound {bound[0]:g} is impossible: {measure.name} is a whole number")
         vacuous = (comparator == "at_most" and bound[0] == high) or (comparator == "at_least" and bound[0] == low)
         if vacuous or (comparator == "between" and bound == (low, high)):
             raise self.error(node, f"the bound says nothing: every value of {measure.name} satisfies it")
@@ -261,9 +293,16 @@ class _Reader:
             if "file" not in keys:
                 raise self.error(node, "a source that is a mapping needs the key 'file'")
             values = {key: self.text(value, key) for key, (_, value) in keys.items()}
-            file = (self.path.parent / values.pop("file")).resolve()
-            if not file.is_file():
-                raise self.error(keys["file"][1], f"no such prompt file: {file} (paths are relative to the suite file)")
+            file = self.path.parent / values.pop("file")
+            try:
+                file = file.resolve()
+                found = file.is_file()
+            except (OSError, RuntimeError, ValueError):  # a name too long, links in a circle, a null character
+                found = False
+            if not found:
+                raise self.error(
+                    keys["file"][1], f"no such prompt file: {str(file)!r} (paths are relative to the suite file)"
+                )
             if values.get("label", "harmful") not in ("harmful", "harmless"):
                 raise self.error(keys["label"][1], f"label is harmful or harmless, got {values['label']!r}")
             return Source(name=file.name, file=str(file), **values)  # type: ignore[arg-type]  # label checked above
@@ -287,9 +326,8 @@ def check_parameter(name: str, parameter: Parameter, value: Any) -> Any:
     match parameter.type:
         case "choice":
             if value not in parameter.choices:
-                raise GeoauditError(
-                    f"{name} cannot be {value!r}{did_you_mean(str(value), parameter.choices)}; {_listed(parameter.choices)}"
-                )
+                near = did_you_mean(str(value), parameter.choices)
+                raise GeoauditError(f"{name} cannot be {value!r}{near}; {_listed(parameter.choices)}")
             return value
         case "bool":
             if not isinstance(value, bool):

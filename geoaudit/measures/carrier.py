@@ -68,7 +68,10 @@ def carrier_score(parameters: Mapping[str, Any], evidence: Evidence) -> Measurem
 
 
 def carrier_kl(parameters: Mapping[str, Any], evidence: Evidence) -> Measurement:
-    """Mean KL(base ‖ ablated) of the next token on harmless prompts, nats."""
+    """Mean KL(base ‖ ablated) of the next token on harmless prompts, nats.
+
+    With the reference's epsilon inside the logarithms (1e-6) it can fall below zero by about that much.
+    """
     found = _found(parameters, evidence)
     return found.continuous("carrier_kl", found.used.kl, found.drawn(found.scores)["kl"])
 
@@ -76,13 +79,15 @@ def carrier_kl(parameters: Mapping[str, Any], evidence: Evidence) -> Measurement
 def carrier_s_refuse(parameters: Mapping[str, Any], evidence: Evidence) -> Measurement:
     """COSMIC's cosine of harmless prompts with the direction added to harmful prompts as they are, in [−1, 1]."""
     found = _found(parameters, evidence)
-    return found.continuous("carrier_s_refuse", found.cosmic.s_refuse, found.drawn(found.table.cosmic)["s_refuse"])
+    drawn = found.drawn(found.table.cosmic)["s_refuse"]
+    return found.continuous("carrier_s_refuse", found.cosmic.s_refuse, drawn, bounds=(-1.0, 1.0))
 
 
 def carrier_s_comply(parameters: Mapping[str, Any], evidence: Evidence) -> Measurement:
     """COSMIC's cosine of harmful prompts with the direction ablated to harmless prompts as they are, in [−1, 1]."""
     found = _found(parameters, evidence)
-    return found.continuous("carrier_s_comply", found.cosmic.s_comply, found.drawn(found.table.cosmic)["s_comply"])
+    drawn = found.drawn(found.table.cosmic)["s_comply"]
+    return found.continuous("carrier_s_comply", found.cosmic.s_comply, drawn, bounds=(-1.0, 1.0))
 
 
 def carrier_norm(parameters: Mapping[str, Any], evidence: Evidence) -> Measurement:
@@ -98,7 +103,7 @@ def carrier_norm(parameters: Mapping[str, Any], evidence: Evidence) -> Measureme
     )
     one, other = (directions.BlockMeans(each.count, each.mean[at]) for each in (means.harmful, means.harmless))
     replicates = directions.norms(directions.differences(one, other, harmful, harmless))[:, 0, 0]
-    return found.continuous("carrier_norm", found.table.norm[found.index], replicates)
+    return found.continuous("carrier_norm", found.table.norm[found.index], replicates, bounds=(0.0, math.inf))
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,12 +151,16 @@ class _Found:
             f"central mass of {RESAMPLES} selections on redrawn validation prompts",
         )
 
-    def continuous(self, measure: str, value: float | None, replicates: Floats) -> Measurement:
-        """A measurement of a number, the candidate held fixed."""
+    def continuous(
+        self,
+        measure: str,
+        value: float | None,
+        replicates: Floats,
+        bounds: tuple[float, float] = (-math.inf, math.inf),
+    ) -> Measurement:
+        """A measurement of a number within `bounds`, the candidate held fixed."""
         if value is None or not math.isfinite(value):
             raise NothingToMeasure(f"the selected candidate has no finite {measure}")
-        low, high = get(measure).range
-        bounds = (-math.inf if low is None else low, math.inf if high is None else high)
         ends = basic_interval(value, replicates, bounds=bounds)
         return self._measurement(measure, value, *ends, f"basic bootstrap, {RESAMPLES} resamples, candidate held fixed")
 

@@ -96,16 +96,17 @@ class Search:
 def frontier(search: Search, *, uid: str, description: str) -> Markup:
     """KL of ablating a candidate against the effect of adding it; the quarter that is admissible is shaded."""
     field, name = EFFECTS[search.rule][0]
-    x, y = search.kl_scale(46, 470), search.effect_scale(field, 264, 28)
+    x, y = search.kl_scale(46, 470), search.effect_scale(field, 274, 38)
     parts: list[str] = [text(4, 14, name, "panel")]
     if search.kl_budget:
         edge = x(search.kl_budget)
         parts.append(rectangle(x.start, y.end, edge - x.start, y(search.idle(field) or 0.0) - y.end, "allowed"))
-        parts += [line(edge, y.end, edge, y.start, "bound"), text(edge + 5, y.start - 6, "KL budget", "note")]
-        parts.append(text(x.start + 6, y.end + 14, "admissible", "note"))
+        parts += [line(edge, y.end, edge, y.start, "bound")]
+        parts.append(text(edge, y.end - 6, "KL budget", "note", "end" if edge > x.end - 40 else "middle"))
+        parts.append(text(x.start + 12, y.end + 14, "admissible", "note"))
     parts += _grid(x, y, idle=search.idle(field))
-    parts += [text(x(tick), 280, _power(tick), "tick", "middle") for tick in x.ticks()]
-    parts.append(text((x.start + x.end) / 2, 298, "KL when ablated, nats (log scale)", "tick", "middle"))
+    parts += [text(x(tick), 290, _power(tick), "tick", "middle") for tick in x.ticks()]
+    parts.append(text((x.start + x.end) / 2, 308, "KL when ablated, nats (log scale)", "tick", "middle"))
     placed = [
         (row, (x(kl), y(effect)))
         for row in search.candidates
@@ -116,7 +117,7 @@ def frontier(search: Search, *, uid: str, description: str) -> Markup:
         if search.is_chosen(row):
             where = f"{search.badge}: layer {words.number(row['layer'], 'layer')} at {words.position(row['position'])}"
             parts += [_ring(px, py, search), text(x.end, 14, where, "panel strong", "end")]
-    return drawing(uid, f"KL against {name}, all candidates", description, 480, 304, *parts, css="frontier")
+    return drawing(uid, f"KL against {name}, all candidates", description, 480, 314, *parts, css="frontier")
 
 
 def by_layer(search: Search, position: int, token: str, *, uid: str) -> Markup:
@@ -185,7 +186,10 @@ def _ring(x: float, y: float, search: Search) -> Markup:
 
 
 def _power(value: float) -> str:
-    return words.exact(value) if value < 1000 else f"{value:.0e}".replace("e+0", "e")
+    """A decade, short: 0.01, 100, 1e−4."""
+    if 0.0009 < value < 1000:
+        return words.exact(value)
+    return f"1e{words.exact(round(math.log10(value)))}"
 
 
 def _of(row: Mapping[str, Any], field: str) -> float | None:

@@ -137,7 +137,9 @@ def _bar_scale(shown: Sequence[float], unit: str) -> Scale:
     low, high = min(shown), max(shown)
     room = (high - low) * 0.15 or max(abs(high) * 0.1, 1.0)
     step = round_step((high - low + 2 * room) / 6)
-    return Scale((low - room) // step * step, -((-high - room) // step) * step, 5, 195)
+    start = (low - room) // step * step
+    # Where nothing but rounding lies below 0, the axis starts there.
+    return Scale(0.0 if start < 0 < low + room / 10 else start, -((-high - room) // step) * step, 5, 195)
 
 
 def _label_order(label: str) -> tuple[int, str]:

@@ -99,6 +99,7 @@ def _environment() -> Environment:
     )
     environment.globals.update(
         words=words,
+        stops=verdict.stops,
         figures=figures,
         carrier_figure=carrier_figure,
         share_of=behaviour.share_of,

@@ -63,7 +63,8 @@ def _notes(line: Line, width: int, verbose: int) -> list[str]:
     flags = [f"{flag.get('name')}: {flag.get('sentence')}" for flag in line.flags]
     unmeasured = "" if line.measured else line.value
     if verbose == 0:
-        why = unmeasured or _what_decides(line) or next(iter(flags), "") or line.explanation
+        # The explanation is empty exactly where the flags that stop the verdict are the explanation.
+        why = unmeasured or _what_decides(line) or line.explanation or next(iter(flags), "")
         return [_clip(_INDENT + _flat(why), width)]
     because = f"because: {words.plain(line.assertion.get('because'))}"
     texts = [unmeasured, line.explanation, *flags, because, line.parameters, line.where]

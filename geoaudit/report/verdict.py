@@ -5,7 +5,7 @@ Takes a record that has been cleaned; computes no number, only order, wording an
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -194,6 +194,12 @@ def side_by_side(found: Sequence[Line], names: Sequence[str]) -> list[tuple[Line
         key = line.assertion.get("suite"), line.assertion.get("id")
         grouped.setdefault(key, {}).setdefault(words.plain(line.assertion.get("checkpoint")), line)
     return [(next(iter(cells.values())), [cells.get(name) for name in names]) for cells in grouped.values()]
+
+
+def stops(measurements: Iterable[Row]) -> list[Row]:
+    """The checks that stop a verdict on any of these measurements, each once: what hangs beside their figure."""
+    flags = [flag for row in measurements for flag in rows(row, "flags") if flag.get("effect") == "stops"]
+    return list({(flag.get("name"), flag.get("sentence")): flag for flag in flags}.values())
 
 
 def rows(record: Row, name: str) -> list[Row]:

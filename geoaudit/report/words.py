@@ -66,6 +66,8 @@ def number(value: Any, unit: str = "", *, apart_from: Iterable[float] = ()) -> s
         return NOT_MEASURED
     if x.is_integer() and unit.startswith(_WHOLE_UNITS):
         return _signed(f"{x:,.0f}")
+    if not x and not unit.startswith("share"):
+        return "0"
     decimals = _decimals(x, unit)
     others = [other for other in apart_from if other != x]
     while decimals < _MOST_DECIMALS and any(f"{x:.{decimals}f}" == f"{other:.{decimals}f}" for other in others):
@@ -195,8 +197,6 @@ def position(value: Any) -> str:
 def _decimals(x: float, unit: str) -> int:
     if unit.startswith("share"):
         return 3
-    if x == 0:
-        return 0
     return min(max(0, 2 - math.floor(math.log10(abs(x)))), _LEAST_DECIMALS)
 
 

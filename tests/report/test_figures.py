@@ -82,6 +82,14 @@ def test_interval_bar_of_a_value_not_to_be_trusted_is_hollow_and_dashed():
     assert len(by_class(element, "doubted")) == 2
 
 
+def test_an_axis_shows_no_negative_values_where_there_are_none():
+    for estimate in (0.001, -3e-6, 0.05):
+        svg = figures.interval_bar(measurement(estimate, unit="nats"), "at_most", 0.1, uid="f1")
+        assert float(next(part.text or "" for part in drawn(svg).iter("text"))) >= 0
+    svg = figures.interval_bar(measurement(-4.0, unit="nats"), "at_most", 0.1, uid="f1")
+    assert next(part.text for part in drawn(svg).iter("text")) == "−5"
+
+
 @pytest.mark.parametrize(("estimate", "bound"), [(None, 0.1), (float("nan"), 0.1), (0.1, None), (0.1, [])])
 def test_nothing_is_drawn_of_what_was_not_measured(estimate: Any, bound: Any):
     assert figures.interval_bar(measurement(estimate), "at_most", bound, uid="f1") == ""

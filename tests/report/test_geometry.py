@@ -28,6 +28,16 @@ def test_headlines_say_selected_nearest_or_none(record: dict[str, Any]):
     assert "none that induces refusal" in nothing.headline
 
 
+def test_what_stops_the_verdict_stands_beside_the_figure(record: dict[str, Any]):
+    sentence = "the refusal tokens do not tell this model's refusals from its answers"
+    flag = {"name": "refusal-score-uncalibrated", "effect": "stops", "sentence": sentence}
+    for one in record["measurements"]:
+        if one["measure"].startswith("carrier"):
+            one["flags"] = [flag]
+    record["assertions"] = []
+    assert html.render(record).count("refusal-score-uncalibrated") == len(geometry.carriers(record))
+
+
 def test_every_candidate_is_counted_by_status(record: dict[str, Any]):
     for carrier in geometry.carriers(record):
         assert sum(n for _, _, n in carrier.statuses) == carrier.total == 150

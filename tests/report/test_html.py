@@ -106,7 +106,7 @@ def known(make_record: Make, read_page: Read) -> set[tuple[str, str]]:
 
 @pytest.fixture(scope="module")
 def small(make_record: Make) -> dict[str, Any]:
-    record = make_record(checkpoints=2, rows=10, layers=3)
+    record = make_record(checkpoints=2, rows=6, layers=2)
     for one in record["checkpoints"]:
         one.update(system_prompt="Answer briefly.", commit="0123abcd")
     for one in record["measurements"]:
@@ -301,7 +301,7 @@ def test_every_string_of_the_record_is_escaped(small: dict[str, Any], known: set
         assert "<script" not in text
         assert "\u202e" not in text
         root = ET.fromstring(text)  # many times faster than the reader of HTML, which has its turn below
-        shape = {(part.tag, name) for part in root.iter() for name in ("", *part.attrib)}
+        shape = {(part.tag, name) for part in root.iter() for name in ("", *map(str.lower, part.attrib))}
         assert shape <= known
         for part in root.iter():
             assert {name for name, value in part.attrib.items() if "alert(1)" in value} <= SHOWS_RECORD_TEXT

@@ -58,4 +58,4 @@ def test_the_style_sheet_loads_nothing():
 def test_paper_is_printed_light_and_phones_and_themes_are_served():
     assert "@media print" in CSS
     assert "@media screen and (prefers-color-scheme: dark)" in CSS
-    assert "max-width: 720px" in CSS
+    assert "max-width: 860px" in CSS

@@ -117,6 +117,12 @@ def test_outcomes_are_counted_for_each_checkpoint_also_for_one_without_an_entry(
     ]
 
 
+def test_what_stops_a_verdict_is_told_once_beside_a_figure():
+    stop = {"name": "null-direction", "effect": "stops", "sentence": "norm is 0"}
+    note = {"name": "rank-by-norm", "effect": "note", "sentence": "x"}
+    assert verdict.stops([{"flags": [stop, note]}, {"flags": [dict(stop)]}, {}]) == [stop]
+
+
 def test_exit_text():
     assert verdict.exit_text({"exit": {"code": 1, "reason": "3 failed"}}) == "pytest exit code 1: 3 failed"
     assert verdict.exit_text({"exit": {"code": 0, "reason": ""}}) == "pytest exit code 0: no reason recorded"

@@ -1,0 +1,267 @@
+"""The plan: what a measurement is keyed by, what is planned once, and that profiles are prefixes of each other."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from geoaudit.audit import profiles
+from geoaudit.audit.plan import (
+    Planned,
+    measurement_key,
+    memory_bytes,
+    prompt_hashes,
+    resolve,
+    seconds_per_unit,
+    works,
+)
+from geoaudit.errors import DataMissing, GeoauditError, UnknownName
+from geoaudit.measures.bench import Contract, load_source
+from geoaudit.measures.needs import PROBE_HARMFUL, CandidateSearch, Completions, Probe, Source
+from geoaudit.measures.table import MEASURES, Parameter, get
+from geoaudit.prompts.sources import load, names
+
+SMOKE = profiles.get("smoke")
+CONTRACT = Contract("cpu", "bfloat16", "", "", "2.13", "5.23")
+
+
+def planned(measure: str, profile=SMOKE, **given) -> Planned:
+    definition = get(measure)
+    return Planned("c", measure, resolve(definition, given, profile), "")
+
+
+def key(
+    measure="attack_success_rate", contract=CONTRACT, checkpoint="a" * 64, trained_on=(), data=None, **given
+) -> str:
+    definition = get(measure) if isinstance(measure, str) else measure
+    return measurement_key(checkpoint, contract, definition, resolve(definition, given, SMOKE), trained_on, data)
+
+
+# --- the key -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("field", [field.name for field in dataclasses.fields(Contract)])
+@pytest.mark.parametrize("measure", ["attack_success_rate", "carrier_layer", "effective_rank"])
+def test_every_field_of_the_contract_is_in_the_key(measure, field):
+    now = getattr(CONTRACT, field)
+    other = dataclasses.replace(CONTRACT, **{field: now + 1 if isinstance(now, int) else now + "x"})
+    assert key(measure, other) != key(measure)
+    assert key(measure, dataclasses.replace(CONTRACT)) == key(measure)
+
+
+def another(parameter: Parameter, now):
+    """A valid value other than `now`, or None if there is none."""
+    match parameter.type:
+        case "choice":
+            return next((choice for choice in parameter.choices if choice != now), None)
+        case "bool":
+            return not now
+        case "int":
+            return now + 1 if parameter.high is None or now + 1 <= parameter.high else now - 1
+        case "float":
+            return (now + parameter.low) / 2
+        case "source":
+            return Source(next(one.name for one in names() if one.kind == "builtin" and one.name != now.name))
+
+
+@pytest.mark.parametrize("measure", MEASURES)
+def test_every_parameter_is_in_the_key(measure):
+    now = resolve(get(measure), {}, SMOKE)
+    for name, parameter in get(measure).parameters.items():
+        value = another(parameter, now[name])
+        if value is not None:
+            assert key(measure, **{name: value}) != key(measure), name
+    assert key(measure, **now) == key(measure), "a default that is written out is the same measurement"
+
+
+def test_measure_version_and_checkpoint_are_in_the_key():
+    assert len({key(measure) for measure in MEASURES}) == len(MEASURES)
+    assert key(dataclasses.replace(get("refusal_rate"), version=2)) != key("refusal_rate")
+    assert key(checkpoint="b" * 64) != key()
+
+
+@settings(deadline=None, max_examples=30, derandomize=True)
+@given(st.lists(st.text("0123456789abcdef", min_size=4, max_size=4), max_size=5), st.randoms())
+def test_the_training_manifest_is_in_the_key_as_a_set(hashes, random):
+    shuffled = list(dict.fromkeys(hashes))
+    random.shuffle(shuffled)
+    assert key(trained_on=frozenset(hashes)) == key(trained_on=frozenset(shuffled))
+    assert (key(trained_on=frozenset(hashes)) == key()) == (not hashes)
+
+
+def test_the_prompts_that_a_carrier_is_searched_on_are_in_its_key():
+    need = planned("carrier_layer").needs[1]
+    assert isinstance(need, CandidateSearch)
+    assert len(set(prompt_hashes(need, None))) == 4, "two probe sets, two validation sets"
+    more = planned("carrier_layer", n_validation=17).needs[1]
+    assert prompt_hashes(need, None)[:2] == prompt_hashes(more, None)[:2]
+    assert not set(prompt_hashes(need, None)[2:]) & set(prompt_hashes(more, None)[2:])
+
+
+@pytest.fixture
+def prompts(tmp_path):
+    def write(folder="a", name="mine.jsonl", **changed) -> Source:
+        rows = [{"prompt": f"request {i}", "kind": "x"} for i in range(3)]
+        rows[1] |= changed
+        path = tmp_path / folder / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        return Source(name, str(path), category="kind")
+
+    return write
+
+
+def test_a_file_counts_by_its_content_and_not_by_its_folder(prompts):
+    first = key(source=prompts("a"))
+    assert key(source=prompts("b")) == first
+    assert key(source=prompts("c", prompt="request one")) != first
+    assert key(source=prompts("d", kind="y")) != first
+    assert key(source=dataclasses.replace(prompts("a"), label="harmless")) != first
+    moved = prompts("e")
+    path = Path(moved.file)
+    path.write_text("".join(reversed(path.read_text().splitlines(keepends=True))))
+    assert key(source=moved) == first, "rows in another order are the same set"
+
+
+def test_a_file_that_is_edited_while_the_program_runs_gets_another_key(prompts):
+    source = prompts()
+    before = key(source=source)
+    assert key(source=prompts(prompt="request 9")) != before
+    assert key(source=prompts(prompt="request 1")) == before
+
+
+def test_a_file_that_has_gone_is_said(prompts):
+    source = prompts()
+    Path(source.file).unlink()
+    with pytest.raises(DataMissing, match="no such prompt file"):
+        key(source=source)
+
+
+def test_an_unknown_source_is_found_while_planning():
+    with pytest.raises(UnknownName, match="did you mean 'harmful'"):
+        key(source="harmfull")
+
+
+# --- parameters ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("profile", profiles.PROFILES)
+@pytest.mark.parametrize("measure", MEASURES)
+def test_every_profile_completes_every_measure(measure, profile):
+    found = resolve(get(measure), {}, profiles.get(profile))
+    assert found.keys() == get(measure).parameters.keys()
+    for name, parameter in get(measure).parameters.items():
+        if found[name] is None:
+            assert name == "n", "all prompts of the source"
+            assert profile == "release"
+        else:
+            assert resolve(get(measure), {name: found[name]}, profiles.get(profile)) == found, "defaults are valid"
+        assert parameter.profile == (name in profiles.get(profile).defaults)
+
+
+def test_the_suite_wins_over_the_profile_and_the_profile_over_the_table():
+    measure = get("attack_success_rate")
+    assert resolve(measure, {}, profiles.get("standard"))["n"] == 128
+    assert resolve(measure, {"n": 7}, profiles.get("standard"))["n"] == 7
+    assert resolve(measure, {}, SMOKE)["source"] == Source("harmful")
+    assert resolve(measure, {"source": "xstest"}, SMOKE)["source"] == Source("xstest")
+
+
+@pytest.mark.parametrize("given", [{"sorce": "harmful"}, {"at_most": 1}, {"": 1}])
+def test_a_parameter_that_a_measure_does_not_have(given):
+    with pytest.raises(UnknownName, match="unknown parameter of attack_success_rate"):
+        resolve(get("attack_success_rate"), given, SMOKE)
+
+
+@pytest.mark.parametrize("given", [{"n": 0}, {"n": 1.0}, {"n": True}, {"n": None}, {"judge": "none"}, {"judge": None}])
+def test_a_value_that_a_parameter_cannot_take(given):
+    with pytest.raises(GeoauditError):
+        resolve(get("attack_success_rate"), given, SMOKE)
+
+
+# --- profiles --------------------------------------------------------------------------------------------------------
+
+ORDER = ("smoke", "standard", "release")
+
+
+@pytest.mark.parametrize("source", [one.name for one in names() if one.kind == "builtin"])
+def test_profiles_take_prefixes_of_one_order(source):
+    every = load(source)
+    taken = [every.first(profiles.get(name).defaults["n"]).prompts for name in ORDER]
+    for less, more in pairwise(taken):
+        assert more[: len(less)] == less
+    assert taken[-1] == every.prompts
+
+
+@pytest.mark.parametrize("parameter", ["n_train", "n_validation"])
+def test_probe_sets_are_large_enough_for_every_profile(parameter):
+    source = PROBE_HARMFUL[0] if parameter == "n_train" else PROBE_HARMFUL[1]
+    sizes = [profiles.get(name).defaults[parameter] for name in ORDER]
+    assert sizes == sorted(sizes)
+    definition = get("carrier_layer").parameters[parameter]
+    assert all(definition.low <= size <= definition.high for size in sizes)
+    assert len(load(source)) >= definition.high, "every n that may be asked for is there"
+
+
+def test_only_the_smoke_profile_decides_by_the_estimate():
+    assert {name for name in ORDER if profiles.get(name).decide == "estimate"} == {"smoke"}
+    assert "not a gate" in SMOKE.what
+    assert set(profiles.PROFILES) == set(ORDER)
+    with pytest.raises(UnknownName, match="did you mean 'standard'"):
+        profiles.get("standart")
+
+
+# --- work ------------------------------------------------------------------------------------------------------------
+
+
+def test_what_several_measures_need_is_planned_once_and_in_phases():
+    asked = [planned(m) for m in ("carrier_layer", "carrier_kl", "effective_rank", "participation_ratio")]
+    asked += [planned("carrier_layer", rule="arditi"), planned("attack_success_rate"), planned("degenerate_rate")]
+    asked += [planned("refusal_rate", judge="xstest-strings"), planned("refusal_rate", source="harmful")]
+    found = works(asked, n_layers=30, data=None)
+    needs = [work.need for work in found]
+    assert len(set(needs)) == len(needs)
+    kinds = [type(need) for need in needs]
+    assert kinds == [Completions] * 4 + [Probe, CandidateSearch], "two of them for the search"
+    assert [work.phase for work in found] == ["generate"] * 4 + ["activations", "carrier search"]
+    assert all(work.prompts > 0 and work.tokens > 0 and work.units > 0 for work in found)
+
+
+def test_every_need_of_a_search_is_planned_even_where_a_measure_forgets_it():
+    search = planned("carrier_layer").needs[1]
+
+    class Forgetful(Planned):
+        needs = (search,)
+
+    found = works([Forgetful("c", "carrier_layer", {}, "")], n_layers=30, data=None)
+    assert {work.need for work in found} == {search, search.probe, *search.answered}
+
+
+def test_work_grows_with_prompts_tokens_and_layers():
+    def units(n_layers=30, **given):
+        return works([planned("carrier_layer", **given)], n_layers, None)[-1].units
+
+    assert units(n_validation=32) > units(n_validation=16)
+    assert units(n_layers=60) > 1.9 * units(n_layers=30)
+    assert units(max_layer_fraction=0.4) < 0.6 * units(max_layer_fraction=0.8)
+    short, long = (works([planned("refusal_rate", max_new_tokens=n)], 30, None)[0] for n in (8, 64))
+    assert long.tokens - short.tokens == 56 * short.prompts == 56 * 64
+
+
+def test_the_prompts_of_a_need_are_those_that_the_bench_will_take():
+    (need,) = planned("refusal_rate", source="benign-utility").needs
+    (work,) = works([planned("refusal_rate", source="benign-utility")], 30, None)
+    assert work.prompts == len(load_source(need.source, None).first(need.n)) == 60
+
+
+def test_rules_of_thumb_grow_with_the_model():
+    assert seconds_per_unit(2 * 10**9, "cpu") == pytest.approx(2 * seconds_per_unit(10**9, "cpu"))
+    assert seconds_per_unit(10**9, "cuda:0") < seconds_per_unit(10**9, "cpu")
+    full, half = (memory_bytes(135_000_000, 30, 576, 49_152, dtype) for dtype in ("float32", "bfloat16"))
+    assert 135_000_000 * 2 < half < full < 10**10

@@ -1,0 +1,91 @@
+"""Two planted checkpoints of one trajectory, made once, and a store that already holds what most tests ask for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.plugin.project import PROBE, RATE, SEARCH, Project
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Models this small are slowed down a hundredfold by threads that wait for each other on a busy machine."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`step50` answers everything, `step100` refuses harmful prompts by a carrier at layer 3, position -2."""
+    from geoaudit.prompts.sources import load
+    from tests.model.planted import planted_checkpoint
+
+    names = ("probe-{}-train", "probe-{}-validation")
+    harmful, harmless = (
+        [prompt.text for name in names for prompt in load(name.format(label)).prompts]
+        for label in ("harmful", "harmless")
+    )
+    harmful += [prompt.text for prompt in load("harmful").prompts]
+    folder = tmp_path_factory.mktemp("planted")
+    for step, refuses in ((50, False), (100, True)):
+        planted_checkpoint(
+            folder / f"step{step}", layer=3, position=-2, refuses=refuses, harmful=harmful, harmless=harmless
+        )
+    return folder
+
+
+@pytest.fixture(scope="session")
+def store(checkpoints: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store with the measurements of `project.FOUR` and `project.RANK` for both checkpoints.
+
+    Measured in this process, so that torch and transformers are whole in it before pytester's first run inside it,
+    which forgets the modules that were imported during the run.
+    """
+    from geoaudit.audit import profiles
+    from geoaudit.audit.run import Auditor, Options
+    from geoaudit.measures.needs import Source
+    from geoaudit.model.checkpoint import resolve_all
+
+    folder = tmp_path_factory.mktemp("store")
+    options = Options(
+        profile=profiles.get("standard"), store=folder, device="cpu", dtype=None, template=None, system=None, data=None
+    )
+    found = resolve_all([str(checkpoints / "step50"), str(checkpoints / "step100")])
+    auditor = Auditor(found, options, lambda _: None)
+    rate = {**RATE, "source": Source("harmful")}
+    for name in auditor.names:
+        planned = [
+            auditor.plan(name, measure, parameters)
+            for measure, parameters in (
+                ("refusal_rate", rate),
+                ("attack_success_rate", rate),
+                ("carrier_layer", SEARCH),
+                ("effective_rank", PROBE),
+            )
+        ]
+        with one_thread():
+            assert [auditor.measurement(one).why_missing for one in planned] == [""] * len(planned)
+    return folder
+
+
+@pytest.fixture
+def project(pytester: pytest.Pytester, checkpoints: Path, store: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Project]:
+    """An empty project beside the two checkpoints, `ckpt/step50` and `ckpt/step100`."""
+    for name in ("GEOAUDIT_DATA", "PYTEST_XDIST_WORKER", "PYTEST_XDIST_TESTRUNUID", "PYTEST_DISABLE_PLUGIN_AUTOLOAD"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(pytester.path / "cache"))
+    (pytester.path / "ckpt").symlink_to(checkpoints)
+    with one_thread():
+        yield Project(pytester, store)
