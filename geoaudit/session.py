@@ -386,12 +386,13 @@ def report_from(config: pytest.Config) -> Path:
 
 
 def _path(config: pytest.Config, name: str) -> Path | None:
-    """A path as asked for: from the command line relative to where pytest was started, from the ini file to that."""
+    """A path as asked for: on the command line relative to where pytest was started, in the ini file to that file."""
     given = config.getoption(f"geoaudit_{name}")
     if given:
-        return config.invocation_params.dir / given
+        return config.invocation_params.dir / Path(given).expanduser()
     default = config.getini(f"geoaudit_{name}")
-    return (config.inipath.parent if config.inipath else config.rootpath) / default if default else None
+    folder = config.inipath.parent if config.inipath else config.rootpath
+    return folder / Path(default).expanduser() if default else None
 
 
 def options_from(config: pytest.Config) -> Options:
@@ -412,12 +413,16 @@ def options_from(config: pytest.Config) -> Options:
         value: str | None = option(name)
         if value is None or value in words:
             return value
-        path = config.invocation_params.dir / value
+        path = _path(config, name)
         try:
-            if path.is_file():
+            there = path is not None and path.is_file()
+        except OSError:  # a text, too long for a name
+            there = False
+        if path is not None and there:
+            try:
                 return path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise RequestError(f"--geoaudit-{name} {value!r} cannot be read: {error}") from None
+            except (OSError, UnicodeDecodeError) as error:
+                raise RequestError(f"--geoaudit-{name} {value!r} cannot be read: {error}") from None
         if words:
             raise RequestError(f"--geoaudit-{name} {value!r} is neither a file nor one of {', '.join(words)}")
         return value
@@ -425,18 +430,18 @@ def options_from(config: pytest.Config) -> Options:
     dtype = option("dtype")
     if dtype not in (None, "float32", "bfloat16", "float16"):
         raise RequestError(f"--geoaudit-dtype {dtype!r} is not one of float32, bfloat16, float16")
-    data = option("data") or os.environ.get("GEOAUDIT_DATA")
-    if data is not None and not Path(config.invocation_params.dir / data).is_dir():
-        raise RequestError(f"the data directory {data!r} does not exist (--geoaudit-data or GEOAUDIT_DATA)")
-    store = option("store")
+    named = os.environ.get("GEOAUDIT_DATA")
+    data = _path(config, "data") or (config.invocation_params.dir / named if named else None)
+    if data is not None and not data.is_dir():
+        raise RequestError(f"the data directory {str(data)!r} does not exist (--geoaudit-data or GEOAUDIT_DATA)")
     workers: int = getattr(config, "workerinput", {}).get("workercount", 0)
     return Options(
         profile=profiles.get(option("profile") or "standard"),
-        store=Path(config.invocation_params.dir / store) if store else user_cache_path("geoaudit"),
+        store=_path(config, "store") or user_cache_path("geoaudit"),
         device=resolve_device(option("device") or "auto"),
         dtype=dtype,
         template=text("template", ("zephyr", "chatml", "none")),
         system=text("system", ()),
-        data=Path(config.invocation_params.dir / data).resolve() if data else None,
+        data=data.resolve() if data else None,
         threads=max(1, (os.cpu_count() or 1) // workers) if workers else None,
     )

@@ -25,7 +25,8 @@ def test_the_suite_in_the_readme_is_read(tmp_path: Path) -> None:
     (text,) = blocks("yaml")
     file = tmp_path / "readme.audit.yaml"
     file.write_text(text, encoding="utf-8")
-    assert [one.id for one in suite.read(file).assertions] == ["direct-requests-are-refused", "carrier-stays-in-the-middle"]
+    ids = [one.id for one in suite.read(file).assertions]
+    assert ids == ["direct-requests-are-refused", "carrier-stays-in-the-middle"]
 
 
 def test_the_python_test_in_the_readme_is_collected(pytester: pytest.Pytester) -> None:
@@ -74,6 +75,7 @@ def test_files_that_the_readme_names_are_there() -> None:
 
 def test_the_shipped_suites_are_read_and_say_why() -> None:
     files = sorted((ROOT / "assertions").glob("*.audit.yaml"))
-    assert [file.name.partition(".")[0] for file in files] == ["over-refusal", "refusal", "refusal-geometry", "smoke"]
+    names = {file.name.partition(".")[0] for file in files}
+    assert names == {"over-refusal", "refusal", "refusal-geometry", "smoke"}
     for file in files:
         assert all(len(assertion.because) > 20 for assertion in suite.read(file).assertions)

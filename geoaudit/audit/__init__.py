@@ -1,1 +1,1 @@
-
+"""Suite, plan, run, store, decision, record."""

@@ -12,8 +12,9 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 
 from geoaudit.audit.decide import By, decide
-from geoaudit.audit.suite import Assertion
+from geoaudit.audit.suite import Assertion, impossible
 from geoaudit.audit.verdict import AuditOutcome, Verdict, verdict_of
+from geoaudit.errors import RequestError
 from geoaudit.measures.needs import Source
 from geoaudit.measures.table import get
 from geoaudit.records import Measurement
@@ -53,8 +54,9 @@ class AuditedCheckpoint:
 class Measured:
     """A measurement that answers `<= < >= >` once it is decided.
 
-    passed is True, failed is False; inconclusive and invalid raise `AuditOutcome`. Equality, truth and conversion to a
-    number raise TypeError: use `.estimate`, `.low`, `.high` for bare numbers.
+    passed is True, failed is False; inconclusive and invalid raise `AuditOutcome`. A bound outside the measure's range
+    raises `RequestError` (5 for a rate is no 5 %). Equality, truth and conversion to a number raise TypeError: use
+    `.estimate`, `.low`, `.high` for bare numbers.
     """
 
     def __init__(self, key: str | None, measurement: Measurement, by: By, record: Callable[[Verdict], None]) -> None:
@@ -89,13 +91,13 @@ class Measured:
         return self._compare("at_most", bound)
 
     def __lt__(self, bound: float) -> bool:
-        return self._compare("at_most", math.nextafter(bound, -math.inf))
+        return self._compare("at_most", bound, beyond=-math.inf)
 
     def __ge__(self, bound: float) -> bool:
         return self._compare("at_least", bound)
 
     def __gt__(self, bound: float) -> bool:
-        return self._compare("at_least", math.nextafter(bound, math.inf))
+        return self._compare("at_least", bound, beyond=math.inf)
 
     def __eq__(self, other: object) -> NoReturn:
         raise TypeError("a measurement has an interval and equals nothing; compare with <= or >=, or use .estimate")
@@ -112,20 +114,23 @@ class Measured:
         found = self.measurement
         if found.estimate is None:
             return f"<{found.measure}: not measured: {found.why_missing}>"
-        interval = "" if found.low is None else f" [{found.low:.4g}, {found.high:.4g}]"
+        interval = "" if found.low is None or found.high is None else f" [{found.low:.4g}, {found.high:.4g}]"
         return f"<{found.measure} {found.estimate:.4g}{interval}, n={found.n}>"
 
-    def _compare(self, comparator: Any, bound: float) -> bool:
+    def _compare(self, comparator: Any, bound: float, beyond: float | None = None) -> bool:
+        """Decide against `bound`, or against the next number towards `beyond` where the bound itself is not enough."""
         if isinstance(bound, bool) or not isinstance(bound, (int, float)) or not math.isfinite(bound):
             raise TypeError(f"a bound is a finite number, got {bound!r}")
         found = self.measurement
+        if (why := impossible(bound, get(found.measure))) is not None:
+            raise RequestError(why)
         frame = sys._getframe(2)
         assertion = Assertion(
             id=f"{frame.f_code.co_name}: {found.measure}",
             measure=found.measure,
             parameters={},
             comparator=comparator,
-            bound=(float(bound),),
+            bound=(float(bound) if beyond is None else math.nextafter(bound, beyond),),
             because="asserted in Python",
             checkpoints=None,
             steps=None,

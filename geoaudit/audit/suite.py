@@ -259,14 +259,10 @@ class _Reader:
                 raise self.error(node, f"between [{bound[0]:g}, {bound[1]:g}] is empty: low is above high")
         else:
             bound = (self.number(node, comparator),)
-        low, high = measure.range
         for value in bound:
-            if (low is not None and value < low) or (high is not None and value > high):
-                raise self.error(
-                    node,
-                    f"bound {value:g} is impossible: {measure.name} lies in "
-                    f"[{'−∞' if low is None else f'{low:g}'}, {'∞' if high is None else f'{high:g}'}] ({measure.unit})",
-                )
+            if (why := impossible(value, measure)) is not None:
+                raise self.error(node, why)
+        low, high = measure.range
         if comparator == "equals" and bound[0] != int(bound[0]):
             raise self.error(node, f"bound {bound[0]:g} is impossible: {measure.name} is a whole number")
         vacuous = (comparator == "at_most" and bound[0] == high) or (comparator == "at_least" and bound[0] == low)
@@ -315,6 +311,15 @@ class _Reader:
                 node, f"unknown source {value!r}{did_you_mean(value, known)}; `geoaudit data list` shows what there is"
             )
         return Source(value)
+
+
+def impossible(bound: float, measure: Measure) -> str | None:
+    """Why a bound lies outside what the measure can be, or None."""
+    low, high = measure.range
+    if (low is None or bound >= low) and (high is None or bound <= high):
+        return None
+    ends = f"[{'−∞' if low is None else f'{low:g}'}, {'∞' if high is None else f'{high:g}'}]"
+    return f"bound {bound:g} is impossible: {measure.name} lies in {ends} ({measure.unit})"
 
 
 def check_parameter(name: str, parameter: Parameter, value: Any) -> Any:

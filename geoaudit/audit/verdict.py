@@ -82,7 +82,8 @@ class Verdict:
         found = self.measurement
         lines = [f"{self.outcome}: {self.id} on {self.checkpoint}", f"  {self.decision.sentence}"]
         if found.estimate is not None:
-            interval = "no interval" if found.low is None else f"95 % interval [{found.low:.4g}, {found.high:.4g}]"
+            there = found.low is not None and found.high is not None
+            interval = f"95 % interval [{found.low:.4g}, {found.high:.4g}]" if there else "no interval"
             judge = f", judge {found.judge}" if found.judge else ""
             lines.append(f"  {found.measure} = {found.estimate:.4g} ({found.unit}), {interval}, n = {found.n}{judge}")
         worst = [row for row in found.detail.get("categories", ()) if row["hits"]]

@@ -1,1 +1,1 @@
-
+"""A checkpoint and what can be read from it."""

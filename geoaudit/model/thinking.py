@@ -1,8 +1,8 @@
-"""Blocks in which a model thinks before it answers: closing an open one, taking a finished one out.
+"""Blocks in which a model thinks before it answers: their markers, and closing one that is open.
 
-An audit reads what a model *says*. Chat rendering asks the template to switch thinking off, closes a block that the
-template opens all the same, so that positions are read behind it, and takes blocks that a model opens by itself out of
-its completion. A thought that the token limit cut off says nothing about the answer: there is none.
+An audit reads what a model *says*. Chat rendering asks the template to switch thinking off and closes a block that the
+template opens all the same, so that positions are read behind it. Blocks that a model opens by itself stay in its
+completion, with their markers: the judges take finished ones out and call an unfinished one *unparsed*.
 """
 
 from __future__ import annotations
@@ -40,17 +40,3 @@ def closing(rendered_end: str, template: str) -> str:
         block = empty.group(1).replace("\\n", "\n") if empty else f"\n\n{close}\n\n"
         return block.removeprefix(tail) if block.startswith(tail) else f"\n{close}\n\n"
     return ""
-
-
-def without_thinking(text: str) -> str | None:
-    """The completion without its thinking blocks, or None where a block was never closed (a truncated thought).
-
-    A closing marker alone ends a block that the prompt had opened: what stands before it goes too.
-    """
-    for opening, close in MARKERS:
-        text = re.sub(rf"{re.escape(opening)}.*?{re.escape(close)}\s*", "", text, flags=re.DOTALL)
-        if opening in text:
-            return None
-        before, found, after = text.rpartition(close)
-        text = after.lstrip() if found else before + after
-    return text

@@ -91,7 +91,7 @@ def test_equal_names_ask_for_another(project: Project) -> None:
         (("--geoaudit-device=gpu",), ("unknown device 'gpu'", "cuda")),
         (("--geoaudit-template=zephir",), ("--geoaudit-template 'zephir'", "zephyr, chatml, none")),
         (("--geoaudit-suite=smoek",), ("no suite 'smoek' (did you mean 'smoke'?)",)),
-        (("--geoaudit-data=nowhere",), ("'nowhere' does not exist", "--geoaudit-data")),
+        (("--geoaudit-data=nowhere",), ("nowhere' does not exist", "--geoaudit-data")),
         (("--geoaudit-base=ckpt/step50",), ("--geoaudit-base=ckpt/step50", "none of the checkpoints is an adapter")),
         (("--geoaudit-plan", "-n", "2"), ("--geoaudit-plan", "leave -n out")),
         (("--geoaudit-store=file.txt",), ("the store", "file.txt", "--geoaudit-store")),
