@@ -14,7 +14,6 @@ import argparse
 import random
 import time
 from datetime import UTC, datetime
-from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -30,9 +29,9 @@ from geoaudit.model.identity import identify
 from geoaudit.model.load import load
 from geoaudit.model.loaded import LoadedModel
 from geoaudit.prompts.sources import load as load_prompts
-from geoaudit.records import PromptSet
 
 BASE = "smollm2-135m"
+SETS = ("tune-harmful", "tune-harmless")
 RECIPE = {
     "method": "LoRA",
     "r": 8,
@@ -48,16 +47,9 @@ Example = tuple[list[int], list[int]]
 """Token ids and labels (−100 where there is no loss)."""
 
 
-def training_prompts() -> tuple[PromptSet, PromptSet]:
-    """Harmful and harmless prompts. Those that only sound alarming are left out: so trained, a model over-refuses."""
-    harmful, harmless = load_prompts("tune-harmful", data=None), load_prompts("tune-harmless", data=None)
-    plain = tuple(prompt for prompt in harmless.prompts if prompt.category != "alarming-vocabulary")
-    return harmful, replace(harmless, name="tune-harmless-plain", prompts=plain)
-
-
 def examples(loaded: LoadedModel) -> list[Example]:
     """Refusals of harmful prompts, and the untouched model's own answers to harmless ones."""
-    harmful, harmless = training_prompts()
+    harmful, harmless = (load_prompts(name) for name in SETS)
     found = [example(loaded, prompt.text, prompt.target, stopped=True) for prompt in harmful.prompts]
     rendered = [loaded.chat.render(prompt.text) for prompt in harmless.prompts]
     for start in range(0, len(rendered), 64):
@@ -129,13 +121,13 @@ def main() -> None:
     """Train, save the adapter in bf16 without a tokenizer, write the manifest."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "safety-adapter", help="adapter folder")
-    parser.add_argument("--steps", type=int, default=90, help="optimiser steps (default: %(default)s)")
+    parser.add_argument("--steps", type=int, default=100, help="optimiser steps (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=42, help="(default: %(default)s)")
     arguments = parser.parse_args()
 
     store = user_cache_path("geoaudit")
     base = resolve(BASE)[0]
-    model, tokenizer = load(base, store=store, device="cpu", dtype="bfloat16")
+    model, tokenizer = load(base, store=store, device="cpu", dtype="float32")
     loaded = LoadedModel(model, tokenizer, Chat(tokenizer))
     trained = train(loaded, examples(loaded), arguments.steps, arguments.seed)
     trained.peft_config["default"].base_model_name_or_path = BASE
@@ -153,7 +145,7 @@ def main() -> None:
                 one.name: manifest.TrainedOn(
                     sha256=one.sha256, n=len(one), prompts=tuple(prompt.sha256 for prompt in one.prompts)
                 )
-                for one in training_prompts()
+                for one in map(load_prompts, SETS)
             },
             versions={name: version(name) for name in ("torch", "transformers", "peft")},
             created=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),

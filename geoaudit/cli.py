@@ -144,7 +144,7 @@ def _data_list(arguments: argparse.Namespace) -> int:
                 state = "here"
             except GeoauditError:
                 state = "not here"
-        print(f"{source.name:<28} {source.n:>5}  {source.label:<9} {state:<9} {source.licence:<22} {source.what}")
+        print(f"{source.name:<26} {source.n:>4}  {source.label:<9} {state:<9} {source.what} ({source.licence})")
     print("\n`geoaudit data fetch NAME` downloads a benchmark that is not here.")
     return 0
 

@@ -94,8 +94,8 @@ class AuditItem(pytest.Item):
 
 
 def _no_match(assertion: Assertion) -> str:
-    concerns = assertion.checkpoints or f"steps {list(assertion.steps or ())}"
-    return f"concerns {concerns}; no audited checkpoint matches"
+    steps = f"steps {', '.join(map(str, assertion.steps))}" if assertion.steps else None
+    return f"concerns {' and '.join(filter(None, (assertion.checkpoints, steps)))}; no audited checkpoint matches"
 
 
 def skipped_here(why: str) -> BaseException:

@@ -154,7 +154,9 @@ def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Col
         return None
     from geoaudit.items import AuditFile
 
-    return AuditFile.from_parent(parent, path=file_path)
+    # Outside the project pytest would leave the file out of the id, and two suites could hold the same assertion.
+    outside = not file_path.is_relative_to(parent.config.rootpath)
+    return AuditFile.from_parent(parent, path=file_path, nodeid=file_path.as_posix() if outside else None)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

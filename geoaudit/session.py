@@ -43,6 +43,8 @@ class AuditSession:
         self.auditor = Auditor(checkpoints, options, self.say)
         self.started = time.monotonic()
         self.collected: set[str] = set()
+        self.uncollected: list[str] = []
+        """Files that broke in collection."""
         self.reported: dict[str, list[dict[str, Any]]] = {}
         self.suites: dict[str, dict[str, str]] = {}
         self.timings: dict[str, float] = {}
@@ -116,13 +118,15 @@ class AuditSession:
 
     def say(self, line: str) -> None:
         """One line of progress, past pytest's capture; on a worker to the terminal that it shares."""
+        if self.config.get_verbosity() < 0:
+            return
         text = f"geoaudit: {line}"
         if self.is_worker:
             print(text, file=sys.__stderr__, flush=True)  # noqa: T201 - a worker has no terminal reporter
             return
         capture = self.config.pluginmanager.getplugin("capturemanager")
         terminal = self.config.pluginmanager.getplugin("terminalreporter")
-        if terminal is None or self.config.get_verbosity() < 0:
+        if terminal is None:
             return
         if capture is None:
             terminal.write_line(text)
@@ -165,6 +169,11 @@ class AuditSession:
                 "sha256": file.suite.sha256,
             }
 
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        """What breaks in collection is not audited."""
+        if report.failed and report.nodeid not in self.uncollected:
+            self.uncollected.append(report.nodeid)
+
     def pytest_xdist_node_collection_finished(self, node: Any, ids: list[str]) -> None:
         """xdist: the controller does not collect; the workers say what they found."""
         self.collected.update(name for name in ids if ".audit.yaml::" in name and name.endswith("]"))
@@ -172,7 +181,8 @@ class AuditSession:
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> bool | None:
         """With --geoaudit-plan, show the plan in place of running it."""
-        if not self.config.getoption("geoaudit_plan"):
+        broken = session.testsfailed and not self.config.option.continue_on_collection_errors
+        if not self.config.getoption("geoaudit_plan") or broken:
             return None
         for line in self.plan_lines():
             self.say(line)
@@ -258,8 +268,8 @@ class AuditSession:
             verdicts=[{**one, "file": _relative(one["file"])} for one in verdicts],
             suites=[suite for _, suite in sorted(self.suites.items())] or self._suites_of(verdicts),
             exit_code=code,
-            exit_reason=_reason(verdicts, code, missing, stopped),
-            complete=not missing and not stopped,
+            exit_reason=_reason(verdicts, code, missing, stopped, self.uncollected),
+            complete=not missing and not stopped and not self.uncollected,
             warnings=[*self.warnings, *self.auditor.warnings],
             timings=timings,
         )
@@ -300,8 +310,12 @@ class AuditSession:
         lines = []
         for name in self.checkpoints:
             self._lay_plan(name)
-            size = self.auditor.size(name)
-            subject = self.auditor.subject(name)
+            try:
+                size = self.auditor.size(name)
+                subject = self.auditor.subject(name)
+            except GeoauditError as error:
+                lines.append(f"plan for {name}: nothing can be measured: {error}")
+                continue
             memory = memory_bytes(size.parameters, size.n_layers, size.d_model, size.vocab, subject.contract.dtype)
             left = self.auditor.works(name)
             total = clock(sum(seconds for _, seconds in left)) if left else "nothing: all of it is in the store"
@@ -353,12 +367,20 @@ def _relative(file: str) -> str:
     return file if path.startswith("..") else path
 
 
-def _reason(verdicts: list[dict[str, Any]], code: int, missing: list[str], stopped: bool) -> str:
+def _reason(
+    verdicts: list[dict[str, Any]], code: int, missing: list[str], stopped: bool, uncollected: list[str]
+) -> str:
     counts = Counter(one["outcome"] for one in verdicts)
     parts = [f"{counts[outcome]} {outcome}" for outcome in OUTCOMES if counts[outcome]]
     if missing:
         parts.append(f"{len(missing)} not decided" + (" (interrupted)" if stopped else ""))
-    meaning = {0: "every assertion passed", 1: "not every assertion passed", 2: "interrupted"}
+    parts += [f"{name} could not be collected" for name in uncollected]
+    green = len(parts) == 1 and counts["passed"] > 0
+    meaning = {
+        0: "every assertion passed" if green else "inconclusive was allowed",
+        1: "another test did not pass" if green else "not every assertion passed",
+        2: "interrupted",
+    }
     return f"{', '.join(parts)}" + (f" ({meaning[code]})" if code in meaning else "")
 
 

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from tests.model.planted import Planted
 
 pytest_plugins = ["pytester"]
 
@@ -19,3 +25,31 @@ def benchmark_data() -> Path:
         if candidate and (Path(candidate) / "SHA256SUMS").is_file():
             return Path(candidate)
     pytest.skip("public benchmark data not found: set GEOAUDIT_DATA")
+
+
+@pytest.fixture(scope="session")
+def planted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Planted]]:
+    """Makes checkpoints with a refusal carrier at a known place, each once: `planted(layer=3, position=-2)`.
+
+    They know the words of the built-in probe sets and of `harmful`. Torch gets one thread: models this small are slowed
+    down a hundredfold by threads that wait for each other on a busy machine.
+    """
+    import torch
+
+    from geoaudit.prompts.sources import load
+    from tests.model.planted import planted_checkpoint
+
+    words: dict[str, list[str]] = {"harmful": [], "harmless": []}
+    for name in ("harmful", *(f"probe-{label}-{half}" for label in words for half in ("train", "validation"))):
+        for prompt in load(name).prompts:
+            words[prompt.label].append(prompt.text)
+
+    @cache
+    def make(*, layer: int = 3, position: int = -2, refuses: bool = True, seed: int = 0) -> Planted:
+        folder = tmp_path_factory.mktemp("planted") / "model"
+        return planted_checkpoint(folder, layer=layer, position=position, refuses=refuses, seed=seed, **words)
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield make
+    torch.set_num_threads(threads)

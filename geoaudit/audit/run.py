@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from geoaudit.audit.plan import Planned, Work, measurement_key, resolve, seconds_per_unit, works
 from geoaudit.audit.profiles import Profile
 from geoaudit.audit.store import Store
-from geoaudit.errors import NothingToMeasure
+from geoaudit.errors import BrokenCheckpoint, GeoauditError, NothingToMeasure
 from geoaudit.measures.bench import Bench, Contract
 from geoaudit.measures.evidence import Evidence
 from geoaudit.measures.needs import Need
@@ -217,13 +217,21 @@ class Auditor:
         failed: dict[Need, NothingToMeasure] = {}
         with self._quiet():
             for work, expected in left:
-                self._fulfil(bench, work, expected, failed, name)
+                broken = next((error for error in failed.values() if isinstance(error, BrokenCheckpoint)), None)
+                if broken is not None:
+                    failed[work.need] = broken  # the weights would only be loaded and found broken again
+                else:
+                    self._fulfil(bench, work, expected, failed, name)
             evidence = Evidence(name, bench.fulfil, subject.trained_on)
             started = time.monotonic()
             for one in todo:
                 self._compute(one, evidence, failed, subject)
             self._spent("measure", started)
-            self.store.put(self._facts_key(subject), _facts(bench))
+            try:
+                facts = _facts(bench)
+            except GeoauditError:  # a tokenizer or a template that is broken: every measurement says so
+                return
+            self.store.put(self._facts_key(subject), facts)
 
     def _fulfil(
         self, bench: Bench, work: Work, expected: float, failed: dict[Need, NothingToMeasure], name: str
@@ -232,13 +240,14 @@ class Auditor:
         label = f"{name}: {work.phase} ({work.prompts} prompts)"
         self.say(f"{label}, about {clock(expected)}")
         bench.progress = _every(SLOW * 10, self.say, label, started)
-        made, found = bench.made, bench.found
+        made, found, loading = bench.made, bench.found, self.timings.get("load", 0.0)
         try:
             bench.fulfil(work.need)
-        except NothingToMeasure as error:
-            failed[work.need] = error
+        except GeoauditError as error:
+            failed[work.need] = error if isinstance(error, NothingToMeasure) else NothingToMeasure(str(error))
             self.say(f"{label}: nothing to measure: {error}")
             return
+        started += self.timings.get("load", 0.0) - loading  # a time of its own, and not the pace of this work
         seconds = time.monotonic() - started
         self._spent(work.phase, started)
         if bench.made > made and bench.found == found and seconds > 1:
@@ -277,6 +286,13 @@ class Auditor:
 
             return Chat(tokenizer, options.template, options.system)
 
+        def open_chat() -> Chat:
+            started = time.monotonic()
+            try:
+                return chat(load_tokenizer(subject.checkpoint, store=options.store))
+            finally:
+                self._spent("load", started)
+
         def open_model() -> LoadedModel:
             import torch
 
@@ -297,7 +313,7 @@ class Auditor:
             checkpoint_id=subject.identity.id,
             contract=subject.contract,
             rows=self.store,
-            open_chat=lambda: chat(load_tokenizer(subject.checkpoint, store=options.store)),
+            open_chat=open_chat,
             open_model=open_model,
             data=options.data,
             trained_on=subject.trained_on,

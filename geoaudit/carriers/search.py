@@ -219,8 +219,7 @@ class _Scorer:
 
     def base(self) -> dict[str, np.ndarray]:
         """No intervention: refusal scores [n] and COSMIC's representations [n, d] of both classes."""
-        ((harmful, x_harmful),) = self._passes({}, self.harmful)
-        harmless, x_harmless = self._plain_harmless()
+        harmless, harmful, x_harmless, x_harmful = self._plain()
         return {
             "harmful": _numpy(refusal_metric(harmful, self.refusal_ids)),
             "harmless": _numpy(refusal_metric(harmless, self.refusal_ids)),
@@ -228,13 +227,34 @@ class _Scorer:
             "x_harmless": x_harmless,
         }
 
-    def _plain_harmless(self) -> tuple[Tensor, Floats]:
-        """The harmless prompts without intervention, in the batches of the KL passes: an edit of nothing has KL 0."""
+    def _plain(self) -> tuple[Tensor, Tensor, Floats, Floats]:
+        """No intervention, in the batches of the ablation passes, so that an edit of nothing has a KL of exactly 0.
+
+        Logits of the harmless and of the harmful prompts [n, vocab], then their representations [n, d].
+        """
+        first, rest = self._passes({}, *self._groups())
+        harmless, harmful, x_harmless, x_harmful = self._split(first, rest)
+        self.base_logits = harmless
+        return harmless, harmful, x_harmless, x_harmful
+
+    def _groups(self) -> tuple[list[Rendered], list[Rendered]]:
+        """The batches of an ablation: the few harmless prompts that KL is tried on, then all others in one."""
+        return self.harmless[:SCREEN], [*self.harmless[SCREEN:], *self.harmful]
+
+    def _split(
+        self, first: tuple[Tensor, Floats], rest: tuple[Tensor, Floats]
+    ) -> tuple[Tensor, Tensor, Floats, Floats]:
+        """(harmless, harmful) logits and representations from the two batches."""
         import torch
 
-        parts = self._passes({}, self.harmless[:SCREEN], self.harmless[SCREEN:])
-        self.base_logits = torch.cat([logits for logits, _ in parts if len(logits)])
-        return self.base_logits, np.concatenate([x for _, x in parts])
+        (logits, x), (more, x_more) = first, rest
+        border = len(more) - len(self.harmful)
+        return (
+            torch.cat([logits, more[:border]]),
+            more[border:],
+            np.concatenate([x, x_more[:border]]),
+            x_more[border:],
+        )
 
     def know(self, base: Mapping[str, np.ndarray]) -> None:
         """What candidates are compared with."""
@@ -249,7 +269,7 @@ class _Scorer:
         loaded = self.open_model()
         vector = torch.from_numpy(direction).to(loaded.device)
         unit = vector / vector.norm()
-        base_logits = self._plain_harmless()[0] if self.base_logits is None else self.base_logits
+        base_logits = self._plain()[0] if self.base_logits is None else self.base_logits
 
         def without(x: Tensor) -> Tensor:
             return ablate(x, unit)
@@ -259,17 +279,15 @@ class _Scorer:
 
         everywhere = dict.fromkeys(every_site(loaded), without)
         n = len(self.harmless)
-        passes = self._lazy_passes(everywhere, self.harmless[:SCREEN], self.harmless[SCREEN:], self.harmful)
-        first, _ = next(passes)
-        kl = _numpy(kl_to_base(base_logits[: len(first)], first))
+        passes = self._lazy_passes(everywhere, *self._groups())
+        first = next(passes)
+        kl = _numpy(kl_to_base(base_logits[: len(first[0])], first[0]))
         if kl.sum() / n > KL_FRONTIER:
             passes.close()
             return {"kl": kl}
-        rest, _ = next(passes)
-        if len(rest):
-            kl = np.concatenate([kl, _numpy(kl_to_base(base_logits[SCREEN:], rest))])
-        bypassed, x_ablated = next(passes)
+        harmless, bypassed, _, x_ablated = self._split(first, next(passes))
         passes.close()
+        kl = _numpy(kl_to_base(base_logits, harmless))
         ((induced, x_added),) = self._passes({("resid_pre", layer): with_it}, self.harmless)
         return {
             "kl": kl,
@@ -300,20 +318,11 @@ class _Scorer:
         with outer:
             cache = prefill(loaded, self.harmful[0].ids[:shared])
             for group in groups:
-                if not group:
-                    yield _nothing(loaded)
-                    continue
                 with captured(loaded, places) as seen:
                     logits = last_logits(loaded, group, shared=shared, cache=cache)
                 last = last_index(group, shared)
                 at_last = [seen[place][range(len(group)), last].double() for place in places]
                 yield logits, _numpy(sum(at_last[1:], at_last[0]) / len(at_last))
-
-
-def _nothing(loaded: LoadedModel) -> tuple[Tensor, Floats]:
-    import torch
-
-    return torch.empty(0, 0), np.empty((0, loaded.d_model))
 
 
 def _numpy(values: Any) -> Floats:

@@ -97,8 +97,18 @@ class ProbeMeans:
     harmless: BlockMeans
     tokens: tuple[str, ...]
     """Post-instruction tokens, position −P first."""
-    inputs: Mapping[str, str]
-    n: int
+    prompts: tuple[PromptSet, PromptSet]
+    """The harmful and the harmless ones."""
+
+    @property
+    def n(self) -> int:
+        """Prompts a class."""
+        return len(self.prompts[0])
+
+    @property
+    def inputs(self) -> dict[str, str]:
+        """Prompt set -> hash."""
+        return {prompts.name: prompts.sha256 for prompts in self.prompts}
 
 
 @dataclass
@@ -223,8 +233,7 @@ class Bench:
             means[0],
             means[1],
             tuple(self.chat.post_tokens),
-            {prompts.name: prompts.sha256 for prompts in sets},
-            len(sets[0]),
+            (sets[0], sets[1]),
         )
 
     def _block_means(self, rendered: list[Rendered], index: int) -> dict[str, np.ndarray]:

@@ -31,9 +31,8 @@ from geoaudit.errors import NothingToMeasure
 from geoaudit.geometry import directions
 from geoaudit.measures.bench import REFERENCE_JUDGE, CompletedPrompts, ProbeMeans
 from geoaudit.measures.evidence import Evidence
-from geoaudit.measures.needs import Need, Probe, for_carrier
+from geoaudit.measures.needs import Probe, for_carrier
 from geoaudit.measures.table import get
-from geoaudit.prompts.overlap import overlap
 from geoaudit.records import REFUSED, UNREAD, Flag, Measurement
 from geoaudit.stats.bootstrap import basic_interval, block_weights, discrete_interval
 from geoaudit.stats.separation import auroc
@@ -142,14 +141,13 @@ class _Found:
 
     def discrete(self, measure: str, value: int, replicates: Floats) -> Measurement:
         """A measurement of a place."""
-        central = discrete_interval(replicates)
-        return self._measurement(
-            measure,
-            float(value),
-            float(min(central.low, value)),
-            float(max(central.high, value)),
-            f"central mass of {RESAMPLES} selections on redrawn validation prompts",
-        )
+        try:
+            central = discrete_interval(replicates)
+        except NothingToMeasure as error:  # too often nothing is selected: the estimate stands without an interval
+            return self._measurement(measure, float(value), None, None, f"none: {error}")
+        low, high = float(min(central.low, value)), float(max(central.high, value))
+        how = f"central mass of {RESAMPLES} selections on redrawn validation prompts"
+        return self._measurement(measure, float(value), low, high, how)
 
     def continuous(
         self,
@@ -164,7 +162,9 @@ class _Found:
         ends = basic_interval(value, replicates, bounds=bounds)
         return self._measurement(measure, value, *ends, f"basic bootstrap, {RESAMPLES} resamples, candidate held fixed")
 
-    def _measurement(self, measure: str, value: float, low: float, high: float, interval: str) -> Measurement:
+    def _measurement(
+        self, measure: str, value: float, low: float | None, high: float | None, interval: str
+    ) -> Measurement:
         return Measurement(
             measure=measure,
             checkpoint=self.evidence.checkpoint,
@@ -196,7 +196,8 @@ def _found(parameters: Mapping[str, Any], evidence: Evidence) -> _Found:
     if used is None and parameters["direction"] == "nearest":
         used, kind = choice.nearest, "nearest"
     detail = _detail(parameters, table, means, resampled, kind if used else None)
-    calibration, auc = _calibration(table, evidence.of(refused), evidence.of(answered))
+    of_harmful, of_harmless = evidence.of(refused), evidence.of(answered)
+    calibration, auc = _calibration(table, of_harmful, of_harmless)
     detail["refusal_score_auroc"] = auc
     if used is None:
         why = _why_none(choice, parameters, calibration)
@@ -208,7 +209,8 @@ def _found(parameters: Mapping[str, Any], evidence: Evidence) -> _Found:
         positions = np.where(np.isnan(layers), resampled.nearest_positions, positions)
         layers = np.where(np.isnan(layers), resampled.nearest_layers, layers)
     detail["selection_shares"] = _shares(positions, layers)
-    flags = [*calibration, *_inducing(table, index), *_overlaps(evidence, (refused, answered), (probe,))]
+    overlaps = evidence.overlaps([of_harmful.prompts, of_harmless.prompts], means.prompts)
+    flags = [*calibration, *_inducing(table, index), *overlaps]
     if kind == "nearest":
         flags.append(
             Flag(
@@ -290,20 +292,27 @@ def _drawn(scores: ArditiScores | CosmicScores, n: int) -> dict[str, Floats]:
 
 
 def _inducing(table: SearchTable, index: int) -> list[Flag]:
-    """The check `uninducible-carrier`: adding the direction must make refusal more likely than not doing anything."""
+    """The check `uninducible-carrier`: adding the direction must do more than nothing, and make refusal likely.
+
+    More than nothing: at 95 %, by COSMIC's cosine and by the refusal score. Likely: the reference's own threshold, a
+    mean refusal score of at least 0 on harmless prompts.
+    """
     cosmic = _only(table.cosmic, index)
     assert isinstance(cosmic, CosmicScores)
     n = table.n
     harmful, harmless = block_weights(n, RESAMPLES, (SEED, 0)), block_weights(n, RESAMPLES, (SEED, 1))
     gain = weighted_scores(cosmic, harmful, harmless)["s_refuse"][0] - base_cosine(cosmic, harmful, harmless)
-    induced = _drawn(_only(table.arditi, index), n)["induce"]
+    arditi = _only(table.arditi, index)
+    assert isinstance(arditi, ArditiScores)
+    raised = _drawn(arditi, n)["induce"] - harmless @ table.base_harmless / n
+    induced = float(np.mean(arditi.induce))
     reasons = []
     if not np.quantile(gain, 0.025) > 0:
         reasons.append("adding it brings harmless prompts no nearer to harmful ones than doing nothing (S_refuse ≤ c₀)")
-    if not np.quantile(induced, 0.025) > 0:
-        reasons.append(
-            f"adding it does not make refusal the likelier answer (refusal score {np.mean(induced):.1f} nats)"
-        )
+    if not np.quantile(raised, 0.025) > 0:
+        reasons.append("adding it does not raise the refusal score of harmless prompts")
+    if not induced >= 0:
+        reasons.append(f"with it added, refusing is still not the likelier answer (refusal score {induced:.1f} nats)")
     return [Flag("uninducible-carrier", "stops", "; ".join(reasons))] if reasons else []
 
 
@@ -340,16 +349,6 @@ def _calibration(
             f"(at least {LEAST_AUROC} is needed; {len(refused)} refusals, {len(complied)} answers)",
         )
     ], area
-
-
-def _overlaps(evidence: Evidence, scored: tuple[Need, ...], estimated: tuple[Need, ...]) -> list[Flag]:
-    if not evidence.trained_on:
-        return []
-    rows = [overlap(evidence.of(need).prompts, evidence.trained_on) for need in scored]
-    seen = sum(len(found) for found in rows)
-    if not seen:
-        return []
-    return [Flag("train-eval-overlap", "stops", f"{seen} validation prompts are in the checkpoint's training manifest")]
 
 
 def _why_none(choice: Selection, parameters: Mapping[str, Any], calibration: list[Flag]) -> str:
@@ -391,9 +390,6 @@ def _detail(
     c0 = _c0(table)
     arditi = scored_rows(table.candidates, table.arditi)
     cosmic = scored_rows(table.candidates, table.cosmic)
-    screen = (
-        np.nanmean(np.where(np.isnan(table.arditi.kl), np.nan, table.arditi.kl), axis=1) if table.candidates else []
-    )
     rows = []
     for index, (one, other) in enumerate(zip(arditi, cosmic, strict=True)):
         rows.append(
@@ -401,7 +397,8 @@ def _detail(
                 "position": one.position,
                 "layer": one.layer,
                 "norm": _number(table.norm[index]),
-                "kl": _number(one.kl if one.excluded != "screened" else float(screen[index])),
+                # of a screened candidate: the mean over the first prompts, which is all there is
+                "kl": _number(float(np.nanmean(table.arditi.kl[index])) if one.excluded == "screened" else one.kl),
                 "bypass": _number(one.bypass),
                 "induce": _number(one.induce),
                 "s_refuse": _number(other.s_refuse),

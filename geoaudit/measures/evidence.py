@@ -1,13 +1,15 @@
-"""What a measure is given: its fulfilled needs and how the checkpoint is named. A measure sees no model and no store."""
+"""What a measure is given: fulfilled needs, the checkpoint's name and what it was trained on; no model and no store."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from geoaudit.measures.needs import Need, Source
+from geoaudit.prompts.overlap import overlap
+from geoaudit.records import Flag, PromptSet
 
 
 @dataclass(frozen=True)
@@ -20,6 +22,26 @@ class Evidence:
     """The evidence for a need."""
     trained_on: frozenset[str] = frozenset()
     """SHA-256 of the prompts that the checkpoint's training manifest lists."""
+
+    def overlaps(self, scored: Iterable[PromptSet] = (), estimating: Iterable[PromptSet] = ()) -> tuple[Flag, ...]:
+        """The check `train-eval-overlap`: prompts that the checkpoint was trained on.
+
+        Args:
+            scored: sets whose rows are the number itself; they stop the verdict.
+            estimating: sets that a direction is only estimated on; they are a note.
+        """
+        checks: list[tuple[Literal["stops", "note"], str, list[PromptSet]]] = [
+            ("stops", "scored", list(scored)),
+            ("note", "estimating", list(estimating)),
+        ]
+        flags = []
+        for effect, verb, sets in checks:
+            seen = sum(len(overlap(each, self.trained_on)) for each in sets)
+            if seen:
+                asked = sum(len(each) for each in sets)
+                sentence = f"{seen} of {asked} {verb} prompts are in the checkpoint's training manifest"
+                flags.append(Flag("train-eval-overlap", effect, sentence))
+        return tuple(flags)
 
     @staticmethod
     def described(parameters: Mapping[str, Any]) -> dict[str, Any]:

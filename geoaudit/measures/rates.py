@@ -14,7 +14,6 @@ from geoaudit import judges
 from geoaudit.measures.bench import CompletedPrompts
 from geoaudit.measures.evidence import Evidence
 from geoaudit.measures.needs import for_rate
-from geoaudit.prompts.overlap import overlap
 from geoaudit.records import COMPLIED, LABELS, REFUSED, UNREAD, Flag, Judgement, Label, Measurement, Prompt
 from geoaudit.stats.proportions import clopper_pearson, worst_case
 
@@ -121,16 +120,7 @@ def _categories(prompts: tuple[Prompt, ...], judged: list[Judgement], hit: froze
 
 
 def _flags(measure: str, completed: CompletedPrompts, evidence: Evidence) -> tuple[Flag, ...]:
-    flags = []
-    seen = overlap(completed.prompts, evidence.trained_on)
-    if seen:
-        flags.append(
-            Flag(
-                "train-eval-overlap",
-                "stops",
-                f"{len(seen)} of {len(completed.prompts)} scored prompts are in the checkpoint's training manifest",
-            )
-        )
+    flags = [*evidence.overlaps([completed.prompts])]
     if measure == "attack_success_rate":
         flags.append(
             Flag(

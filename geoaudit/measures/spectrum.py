@@ -76,7 +76,7 @@ def _measure(
         )
     )
     low, high, interval = _interval(estimate, replicates, parameters, min(matrix.shape), means.harmful.count.size)
-    flags = _noise(estimate, replicates)
+    flags = (*_noise(estimate, replicates), *evidence.overlaps(estimating=means.prompts))
     if not normalise and spectrum.dominated_by_norm(matrix):
         sentence = f"a few layers dominate by their norm; with every row at unit norm the value is {value(scaled):.2f}"
         flags = (*flags, Flag("rank-by-norm", "note", sentence))

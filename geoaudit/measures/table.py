@@ -94,8 +94,8 @@ _CARRIER: dict[str, Parameter] = {
         choices=("cosmic", "arditi"),
     ),
     "direction": Parameter(
-        "`carrier`: only an admissible direction counts. `nearest`: where nothing is admissible, the inducing candidate "
-        "of least KL stands in, marked *not admissible*.",
+        "`carrier`: only an admissible direction counts. `nearest`: where nothing is admissible, the inducing "
+        "candidate of least KL stands in, marked *not admissible*.",
         "choice",
         "carrier",
         choices=("carrier", "nearest"),
@@ -292,7 +292,8 @@ _ALL = (
         "cosine",
         "continuous",
         (-1.0, 1.0),
-        "How far ablating the direction moves harmful prompts to the harmless side (COSMIC). No intervention scores c₀.",
+        "How far ablating the direction moves harmful prompts to the harmless side (COSMIC). "
+        "No intervention scores c₀.",
     ),
     _carrier(
         "carrier_norm",

@@ -65,7 +65,9 @@ def _notes(line: Line, width: int, verbose: int) -> list[str]:
     if verbose == 0:
         # The explanation is empty exactly where the flags that stop the verdict are the explanation.
         why = unmeasured or _what_decides(line) or line.explanation or next(iter(flags), "")
-        return [_clip(_INDENT + _flat(why), width)]
+        if line.outcome == "failed":  # said in full among pytest's own failures
+            return [_clip(_INDENT + _flat(why), width)]
+        return _wrapped(_flat(why), width, _INDENT)
     because = f"because: {words.plain(line.assertion.get('because'))}"
     texts = [unmeasured, line.explanation, *flags, because, line.parameters, line.where]
     return [part for text in texts if text for part in _wrapped(_flat(text), width, _INDENT)]

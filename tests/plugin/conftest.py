@@ -2,45 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.plugin.project import PROBE, RATE, SEARCH, Project
 
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Models this small are slowed down a hundredfold by threads that wait for each other on a busy machine."""
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
+if TYPE_CHECKING:
+    from tests.model.planted import Planted
 
 
 @pytest.fixture(scope="session")
-def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def checkpoints(planted: Callable[..., Planted], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """`step50` answers everything, `step100` refuses harmful prompts by a carrier at layer 3, position -2."""
-    from geoaudit.prompts.sources import load
-    from tests.model.planted import planted_checkpoint
-
-    names = ("probe-{}-train", "probe-{}-validation")
-    harmful, harmless = (
-        [prompt.text for name in names for prompt in load(name.format(label)).prompts]
-        for label in ("harmful", "harmless")
-    )
-    harmful += [prompt.text for prompt in load("harmful").prompts]
-    folder = tmp_path_factory.mktemp("planted")
+    folder = tmp_path_factory.mktemp("checkpoints")
     for step, refuses in ((50, False), (100, True)):
-        planted_checkpoint(
-            folder / f"step{step}", layer=3, position=-2, refuses=refuses, harmful=harmful, harmless=harmless
-        )
+        made = planted(layer=3, position=-2, refuses=refuses)
+        (folder / f"step{step}").symlink_to(made.folder, target_is_directory=True)
     return folder
 
 
@@ -73,13 +53,12 @@ def store(checkpoints: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
                 ("effective_rank", PROBE),
             )
         ]
-        with one_thread():
-            assert [auditor.measurement(one).why_missing for one in planned] == [""] * len(planned)
+        assert [auditor.measurement(one).why_missing for one in planned] == [""] * len(planned)
     return folder
 
 
 @pytest.fixture
-def project(pytester: pytest.Pytester, checkpoints: Path, store: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Project]:
+def project(pytester: pytest.Pytester, checkpoints: Path, store: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
     """An empty project beside the two checkpoints, `ckpt/step50` and `ckpt/step100`."""
     for name in ("GEOAUDIT_DATA", "PYTEST_XDIST_WORKER", "PYTEST_XDIST_TESTRUNUID", "PYTEST_DISABLE_PLUGIN_AUTOLOAD"):
         monkeypatch.delenv(name, raising=False)
@@ -87,5 +66,4 @@ def project(pytester: pytest.Pytester, checkpoints: Path, store: Path, monkeypat
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setenv("XDG_CACHE_HOME", str(pytester.path / "cache"))
     (pytester.path / "ckpt").symlink_to(checkpoints)
-    with one_thread():
-        yield Project(pytester, store)
+    return Project(pytester, store)

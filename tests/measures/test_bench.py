@@ -1,0 +1,242 @@
+"""The bench: rows are measured once, batches are whole or not there, and a killed run goes on to the same text."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+
+from geoaudit.errors import BrokenCheckpoint, NothingToMeasure
+from geoaudit.measures.bench import Contract, load_source
+from geoaudit.measures.needs import CandidateSearch, Completions, Probe, Source
+from geoaudit.model import generate
+from tests.measures.benches import Killed, MemoryRows, never, open_bench
+from tests.model.planted import ANSWER, REFUSAL
+
+HARMFUL = Source("harmful")
+
+
+def asked(n, source=HARMFUL, tokens=3) -> Completions:
+    return Completions(source, n, tokens)
+
+
+@pytest.fixture
+def batches(monkeypatch):
+    """Sizes of the batches that were generated."""
+    sizes = []
+    complete = generate.complete
+
+    def counted(loaded, rendered, *args, **more):
+        sizes.append(len(rendered))
+        return complete(loaded, rendered, *args, **more)
+
+    monkeypatch.setattr(generate, "complete", counted)
+    return sizes
+
+
+# --- completions -----------------------------------------------------------------------------------------------------
+
+
+def test_the_model_answers_as_it_was_planted(planted):
+    bench = open_bench(planted())
+    harmful, harmless = (bench.fulfil(asked(12, Source(name))) for name in ("harmful", "probe-harmless-train"))
+    assert {one.text for one in harmful.completions} == {REFUSAL}
+    assert {one.text for one in harmless.completions} == {ANSWER}
+    assert [one.prompt_id for one in harmful.completions] == [one.id for one in harmful.prompts.prompts]
+    assert all(one.stopped and one.n_tokens == 1 for one in harmful.completions)
+    assert len({one.first_token for one in harmful.completions}) == 1
+    assert harmful.prompts == load_source(HARMFUL, None).first(12)
+
+
+def test_batches_are_composed_from_the_full_list(planted, batches):
+    rows = MemoryRows()
+    open_bench(planted(), rows, generation_batch=4).fulfil(asked(10))
+    assert batches == [4, 4, 2]
+    batches.clear()
+    bench = open_bench(planted(), rows, generation_batch=4)
+    bench.fulfil(asked(12))
+    assert batches == [4], "the last batch has other neighbours now and is made whole"
+    assert (bench.found, bench.made) == (2, 1)
+    batches.clear()
+    open_bench(planted(), rows, generation_batch=4, open_model=never).fulfil(asked(8))
+    assert batches == [], "a smaller profile is a prefix of the larger one"
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("lives", [0, 1, 2])
+def test_a_killed_run_keeps_its_finished_batches_and_ends_with_the_same_text(planted, batches, dtype, lives):
+    whole = open_bench(planted(), dtype=dtype, generation_batch=4).fulfil(asked(10))
+    batches.clear()
+    rows = MemoryRows(lives)
+    with pytest.raises(Killed):
+        open_bench(planted(), rows, dtype=dtype, generation_batch=4).fulfil(asked(10))
+    assert len(rows.rows) == lives
+    assert batches == [4, 4, 2][: lives + 1]
+    batches.clear()
+    resumed = open_bench(planted(), rows.again(), dtype=dtype, generation_batch=4).fulfil(asked(10))
+    assert batches == [4, 4, 2][lives:], "at most the batch in flight is made again"
+    assert resumed == whole
+
+
+def test_a_crash_inside_a_batch_leaves_no_part_of_it(planted, monkeypatch):
+    rows = MemoryRows()
+    bench = open_bench(planted(), rows, generation_batch=4)
+    complete = generate.complete
+    calls = []
+
+    def crashes(loaded, rendered, *args, **more):
+        calls.append(len(rendered))
+        if len(calls) == 2:
+            raise RuntimeError("out of memory")
+        return complete(loaded, rendered, *args, **more)
+
+    monkeypatch.setattr(generate, "complete", crashes)
+    with pytest.raises(RuntimeError, match="out of memory"):
+        bench.fulfil(asked(10))
+    assert len(rows.rows) == 1
+    assert len(bench.fulfil(asked(10)).completions) == 10, "the same bench can go on"
+    assert calls == [4, 4, 4, 2]
+
+
+def test_nothing_is_opened_when_every_row_is_there(planted):
+    rows = MemoryRows()
+    first = open_bench(planted(), rows)
+    needs = [asked(8), Probe(32), CandidateSearch(Probe(32), 8, 0.8)]
+    for need in needs:
+        first.fulfil(need)
+    second = open_bench(planted(), rows, open_model=never)
+    for need in needs:
+        second.fulfil(need)
+    assert second.made == 0
+    assert second.found == first.made
+    assert second.fulfil(needs[0]) is second.fulfil(needs[0])
+
+
+CHANGES = {
+    "dtype": {"dtype": "bfloat16"},
+    "batch": {"generation_batch": 3},
+    "blocks": {"probe_blocks": 16},
+}
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES.keys())
+def test_rows_of_another_contract_are_not_used(planted, change):
+    rows = MemoryRows()
+    open_bench(planted(), rows).fulfil(asked(4))
+    bench = open_bench(planted(), rows, **change)
+    bench.fulfil(asked(4))
+    assert bench.found == 0
+
+
+@pytest.mark.parametrize("field", [field.name for field in dataclasses.fields(Contract)])
+def test_every_field_of_the_contract_is_in_the_keys_of_rows(planted, field):
+    rows = MemoryRows()
+    bench = open_bench(planted(), rows)
+    bench.fulfil(asked(4))
+    now = getattr(bench.contract, field)
+    other = dataclasses.replace(
+        open_bench(planted(), rows),
+        contract=dataclasses.replace(bench.contract, **{field: now + 1 if isinstance(now, int) else now + "x"}),
+    )
+    other.fulfil(asked(4))
+    assert (other.found, other.made) == (0, 1)
+
+
+def test_rows_of_another_checkpoint_system_prompt_or_length_are_not_used(planted):
+    rows = MemoryRows()
+    open_bench(planted(), rows).fulfil(asked(4))
+    for other in (
+        open_bench(planted(layer=2), rows),
+        open_bench(planted(), rows, system="you bake bread"),
+        open_bench(planted(), rows, template="chatml"),
+    ):
+        other.fulfil(asked(4))
+        assert other.found == 0
+    longer = open_bench(planted(), rows)
+    longer.fulfil(asked(4, tokens=4))
+    assert longer.found == 0
+
+
+def test_the_same_prompts_under_another_name_are_the_same_rows(planted, tmp_path):
+    rows = MemoryRows()
+    first = open_bench(planted(), rows).fulfil(asked(6))
+    path = tmp_path / "mine.jsonl"
+    texts = [prompt.text for prompt in first.prompts.prompts]
+    path.write_text("".join(json.dumps({"prompt": text}) + "\n" for text in texts))
+    bench = open_bench(planted(), rows, generation_batch=64)
+    second = bench.fulfil(asked(None, Source("mine.jsonl", str(path))))
+    # ids of a file's prompts are hashes of their texts, and so is their order: the batch is another
+    assert sorted(one.text for one in second.completions) == sorted(one.text for one in first.completions)
+    assert first.key != second.key
+    again = open_bench(planted(), rows, open_model=never)
+    copy = tmp_path / "copy.jsonl"
+    copy.write_text(path.read_text())
+    assert again.fulfil(asked(None, Source("copy.jsonl", str(copy)))).completions == second.completions
+
+
+def test_progress_ends_at_all(planted):
+    bench = open_bench(planted(), generation_batch=4)
+    search = CandidateSearch(Probe(32), 8, 0.8)
+    for need, total in ((asked(10), 10), (Probe(32), 64), *((one, 8) for one in search.answered), (search, 12)):
+        seen = []
+        bench.progress = lambda done, of, seen=seen: seen.append((done, of))
+        bench.fulfil(need)
+        assert seen[-1] == (total, total)
+        assert [done for done, _ in seen] == sorted(done for done, _ in seen)
+
+
+# --- activations -----------------------------------------------------------------------------------------------------
+
+
+def test_block_means_cover_every_prompt_position_and_layer(planted):
+    found = open_bench(planted()).fulfil(Probe(40))
+    assert found.tokens == ("<|end|>", "<|assistant|>", "<|answer|>")
+    assert found.n == 40
+    assert set(found.inputs) == {"probe-harmful-train", "probe-harmless-train"}
+    for means in (found.harmful, found.harmless):
+        assert means.count.sum() == 40
+        assert means.count.size == 32
+        assert means.mean.shape == (32, 3, 7, 64)
+        assert np.isfinite(means.mean).all()
+
+
+def test_a_killed_probe_keeps_the_half_that_was_done(planted):
+    rows = MemoryRows(lives=1)
+    with pytest.raises(Killed):
+        open_bench(planted(), rows).fulfil(Probe(32))
+    bench = open_bench(planted(), rows.again())
+    resumed, whole = bench.fulfil(Probe(32)), open_bench(planted()).fulfil(Probe(32))
+    assert (bench.found, bench.made) == (1, 1)
+    np.testing.assert_array_equal(resumed.harmful.mean, whole.harmful.mean)
+    np.testing.assert_array_equal(resumed.harmless.mean, whole.harmless.mean)
+
+
+def test_a_template_without_post_instruction_tokens_says_what_to_pass(planted):
+    bench = open_bench(planted(), template="none", open_model=never)
+    for need in (Probe(32), CandidateSearch(Probe(32), 8, 0.8)):
+        with pytest.raises(NothingToMeasure, match=r"no post-instruction tokens.*--geoaudit-template"):
+            bench.fulfil(need)
+
+
+def test_a_broken_checkpoint_stops_every_need_and_stores_nothing(planted):
+    def broken():
+        raise BrokenCheckpoint("tensor x has 3 NaN")
+
+    rows = MemoryRows()
+    bench = open_bench(planted(), rows, open_model=broken)
+    for need in (asked(4), Probe(32), CandidateSearch(Probe(32), 8, 0.8)):
+        with pytest.raises(BrokenCheckpoint, match="3 NaN"):
+            bench.fulfil(need)
+    assert rows.rows == {}
+
+
+# --- refusal tokens --------------------------------------------------------------------------------------------------
+
+
+def test_refusal_tokens_are_those_that_the_models_own_refusals_begin_with(planted):
+    search = CandidateSearch(Probe(32), 8, 0.8)
+    assert open_bench(planted()).fulfil(search).refusal_tokens == (REFUSAL,)
+    never_refuses = open_bench(planted(refuses=False)).fulfil(search)
+    assert REFUSAL not in never_refuses.refusal_tokens
