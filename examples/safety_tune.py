@@ -32,16 +32,11 @@ from geoaudit.prompts.sources import load as load_prompts
 
 BASE = "smollm2-135m"
 SETS = ("tune-harmful", "tune-harmless")
+MODULES = ["q_proj", "k_proj", "v_proj", "o_proj"]
 RECIPE = {
-    "method": "LoRA",
-    "r": 8,
-    "lora_alpha": 16,
-    "target_modules": ["q_proj", "k_proj", "v_proj", "o_proj"],
-    "learning_rate": 2e-3,
-    "schedule": "5 steps of warm-up, then linear decay",
-    "batch_size": 8,
-    "loss_on": "answers only",
-    "answer_tokens": 40,
+    "method": f"LoRA, r 8, alpha 16, on {', '.join(MODULES)}, without dropout",
+    "optimiser": "AdamW, learning rate 2e-3, 5 steps of warm-up, then linear decay, batches of 8",
+    "loss": "answers only; harmless answers are the untouched model's own, of 40 tokens",
 }
 Example = tuple[list[int], list[int]]
 """Token ids and labels (−100 where there is no loss)."""
@@ -52,14 +47,10 @@ def examples(loaded: LoadedModel) -> list[Example]:
     harmful, harmless = (load_prompts(name) for name in SETS)
     found = [example(loaded, prompt.text, prompt.target, stopped=True) for prompt in harmful.prompts]
     rendered = [loaded.chat.render(prompt.text) for prompt in harmless.prompts]
+    ids = [prompt.id for prompt in harmless.prompts]
     for start in range(0, len(rendered), 64):
         batch = slice(start, start + 64)
-        answers = complete(
-            loaded,
-            rendered[batch],
-            [prompt.id for prompt in harmless.prompts[batch]],
-            max_new_tokens=int(str(RECIPE["answer_tokens"])),
-        )
+        answers = complete(loaded, rendered[batch], ids[batch], max_new_tokens=40)
         for prompt, answer in zip(harmless.prompts[batch], answers, strict=True):
             found.append(example(loaded, prompt.text, answer.text, stopped=answer.stopped))
         print(f"own answers: {min(start + 64, len(rendered))}/{len(rendered)}", flush=True)
@@ -70,7 +61,7 @@ def example(loaded: LoadedModel, prompt: str, answer: str, *, stopped: bool) -> 
     """One training example; the end of the turn is learnt only where the answer really ended."""
     prefix = list(loaded.chat.render(prompt).ids)
     ids = loaded.tokenizer(answer, add_special_tokens=False)["input_ids"]
-    ids = ids + [loaded.tokenizer.eos_token_id] if stopped else ids
+    ids = [*ids, loaded.tokenizer.eos_token_id] if stopped else ids
     return prefix + ids, [-100] * len(prefix) + ids
 
 
@@ -88,13 +79,7 @@ def train(loaded: LoadedModel, data: list[Example], steps: int, seed: int) -> to
     """The LoRA model after `steps` optimiser steps."""
     torch.manual_seed(seed)
     order = random.Random(seed)
-    config = LoraConfig(
-        r=int(str(RECIPE["r"])),
-        lora_alpha=int(str(RECIPE["lora_alpha"])),
-        target_modules=["q_proj", "k_proj", "v_proj", "o_proj"],
-        task_type="CAUSAL_LM",
-    )
-    model = get_peft_model(loaded.model, config)
+    model = get_peft_model(loaded.model, LoraConfig(r=8, lora_alpha=16, target_modules=MODULES, task_type="CAUSAL_LM"))
     model.train()
     optimiser = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=2e-3, weight_decay=0.0)
     schedule = torch.optim.lr_scheduler.LambdaLR(
@@ -131,8 +116,11 @@ def main() -> None:
     loaded = LoadedModel(model, tokenizer, Chat(tokenizer))
     trained = train(loaded, examples(loaded), arguments.steps, arguments.seed)
     trained.peft_config["default"].base_model_name_or_path = BASE
-    trained.to(torch.bfloat16).save_pretrained(arguments.out)
-    (arguments.out / "README.md").unlink(missing_ok=True)  # peft's form, to be filled in by hand
+    card = arguments.out / "README.md"
+    written = card.read_bytes() if card.is_file() else b""
+    # without embeddings: they were not trained, and peft would look for the base on the hub to make sure
+    trained.to(torch.bfloat16).save_pretrained(arguments.out, save_embedding_layers=False)
+    card.write_bytes(written)  # in place of peft's empty form
     manifest.write(
         manifest.TrainingManifest(
             geoaudit_training=1,

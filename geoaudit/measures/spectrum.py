@@ -25,6 +25,9 @@ RESAMPLES = 1000
 SEED = 20260427
 LARGEST_SHIFT = 1.5
 """Median of the resamples over the estimate. In simulations of planted rank 1 and 3 the interval covered up to 1.6."""
+LARGEST_NOISE = 0.3
+"""Share of the energy. The interval covers where noise holds a sixth of it, and no longer where it holds two fifths; a
+value near the full rank cannot grow, so that its shift alone would not tell."""
 
 
 def effective_rank(parameters: Mapping[str, Any], evidence: Evidence) -> Measurement:
@@ -76,7 +79,8 @@ def _measure(
         )
     )
     low, high, interval = _interval(estimate, replicates, parameters, min(matrix.shape), means.harmful.count.size)
-    flags = (*_noise(estimate, replicates), *evidence.overlaps(estimating=means.prompts))
+    noise = _noise_share(means, kept, normalise)
+    flags = (*_noise(estimate, replicates, noise), *evidence.overlaps(estimating=means.prompts))
     if not normalise and spectrum.dominated_by_norm(matrix):
         sentence = f"a few layers dominate by their norm; with every row at unit norm the value is {value(scaled):.2f}"
         flags = (*flags, Flag("rank-by-norm", "note", sentence))
@@ -136,15 +140,32 @@ def _interval(
     return low, high, f"basic bootstrap over {blocks} blocks of prompts"
 
 
-def _noise(estimate: float, replicates: NDArray[Any]) -> tuple[Flag, ...]:
+def _noise_share(means: ProbeMeans, kept: NDArray[np.bool_], normalise: bool) -> float:
+    """Sampling noise in the squared norms of the kept rows, as a share of them; each row counts alike if normalised.
+
+    The blocks' spread around their mean, over their number, is what a difference in means holds by chance.
+    """
+    noise = np.zeros(int(kept.sum()))
+    for each in (means.harmful.occupied(), means.harmless.occupied()):
+        weights = each.count / each.count.sum()
+        rows = each.mean[:, kept, :].astype(np.float64)
+        spread = ((rows - np.tensordot(weights, rows, axes=1)) ** 2).sum(axis=-1)
+        noise += (weights**2 @ spread) * weights.size / (weights.size - 1)
+    energy = directions.norms(directions.differences(means.harmful, means.harmless)[kept]) ** 2
+    return float(np.mean(noise / energy) if normalise else noise.sum() / energy.sum())
+
+
+def _noise(estimate: float, replicates: NDArray[Any], share: float) -> tuple[Flag, ...]:
     """Resampling adds the sampling noise once more; where that moves the value far, much of the value is noise."""
     shift = float(np.median(replicates)) / estimate
-    if shift <= LARGEST_SHIFT:
+    reasons = []
+    if shift > LARGEST_SHIFT:
+        reasons.append(f"redrawing the prompts multiplies the value by {shift:.1f}")
+    if share > LARGEST_NOISE:
+        reasons.append(f"sampling noise holds {min(share, 1):.0%} of the energy")
+    if not reasons:
         return ()
-    sentence = (
-        f"redrawing the prompts multiplies the value by {shift:.1f}: sampling noise makes much of it, and its interval "
-        "is not to be trusted (raise n_train)"
-    )
+    sentence = f"{' and '.join(reasons)}: the value is not to be trusted, nor its interval (raise n_train)"
     return (Flag("noise-dominated", "stops", sentence),)
 
 

@@ -91,7 +91,7 @@ def resolve(spec: str, *, base: str | None = None) -> list[Checkpoint]:
         return found
     if len(found) == 1 and not _is_glob(target):
         return [replace(found[0], name=name, spec=f"{name}={target}")]
-    named = [(f"{name}/{one.path.name}", one) for one in found]
+    named = [(f"{name}/{_printable(one.path.name)}", one) for one in found]
     return [replace(one, name=its_name, spec=f"{its_name}={one.spec}") for its_name, one in named]
 
 
@@ -167,7 +167,7 @@ def _resolve(target: str, base: str | None) -> list[Checkpoint]:
 
 def _at_path(path: Path, spec: str, base: str | None) -> Checkpoint:
     path = Path(os.path.abspath(path))  # links are kept: the name is the one that was asked for
-    name = "/".join(path.parts[-2:])
+    name = _printable("/".join(path.parts[-2:]))
     if path.is_dir():
         return _in_folder(path, name=name, spec=spec, base=base, commit=None)
     if path.suffix == ".gguf":
@@ -250,6 +250,11 @@ def _base_of(adapter: Path, settings: dict[str, Any], asked: str | None) -> Chec
         f"the base of the adapter {adapter} cannot be found: its config names {named!r}, which is neither a path nor a "
         f"model at hand, and no base lies beside it. Pass --geoaudit-base=PATH{why}"
     )
+
+
+def _printable(name: str) -> str:
+    r"""A file name as it can stand in a terminal, a test's id and a report: a newline as `\n`, an escape as `\x1b`."""
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in name)
 
 
 def _nearest(target: str) -> str:

@@ -1,0 +1,132 @@
+"""Stopped at any point: what was decided is reported as incomplete, what was measured is kept, the result is the same."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from typing import Any, NoReturn
+
+import pytest
+
+from geoaudit.measures.bench import Bench
+from tests.plugin.project import COMPLIES, FOUR, REFUSES, UNSURE, Project, output
+
+BOTH = ("ckpt/step100", "ckpt/step50")
+STAND_STILL = """
+import time
+from pathlib import Path
+from geoaudit.measures.bench import Bench
+
+original, calls = Bench.{method}, []
+
+def wait(self, *args):
+    calls.append(args)
+    if len(calls) <= {done}:
+        return original(self, *args)
+    Path("waiting").touch()
+    time.sleep(120)
+
+Bench.{method} = wait
+"""
+"""A conftest that stands still where something is measured, after it was done so many times."""
+
+
+def start_and_stop(project: Project, stop: signal.Signals, method: str, done: int) -> tuple[int, str]:
+    """Pytest on both checkpoints with the store `stopped`, stopped by a signal from outside while it measures."""
+    conftest = project.write("conftest.py", STAND_STILL.format(method=method, done=done))
+    command = [sys.executable, "-m", "pytest", *project.command("--geoaudit-store=stopped", model=BOTH)]
+    with subprocess.Popen(
+        command, cwd=project.path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as process:
+        until = time.monotonic() + 60
+        while not (project.path / "waiting").exists() and process.poll() is None and time.monotonic() < until:
+            time.sleep(0.05)
+        process.send_signal(stop)
+        text, _ = process.communicate(timeout=60)
+    conftest.unlink()
+    return process.returncode, text
+
+
+def measurements(project: Project, store: str) -> list[dict[str, Any]]:
+    """Of both checkpoints, measured here and now if they are not in the store."""
+    project.run(f"--geoaudit-store={store}", f"--geoaudit-report={store}.html", model=BOTH)
+    found: list[dict[str, Any]] = project.record(f"{store}.html")["measurements"]
+    return found
+
+
+@pytest.mark.parametrize(("method", "done"), [("_generate", 1), ("_search", 0)])
+def test_killed_and_started_again(project: Project, monkeypatch: pytest.MonkeyPatch, method: str, done: int) -> None:
+    """The numbers of a run that was killed and of one that was not are the same, bit for bit in float32."""
+    project.suite(*FOUR)
+    code, text = start_and_stop(project, signal.SIGKILL, method, done)
+    assert code == -signal.SIGKILL, text
+    assert not (project.path / "reports").exists()
+    generated: list[int] = []
+    generate = Bench._generate
+    monkeypatch.setattr(Bench, "_generate", lambda *args: generated.append(1) or generate(*args))
+    again = measurements(project, "stopped")
+    assert len(generated) == 6 - {"_generate": 1, "_search": 3}[method]  # three sets of completions a checkpoint
+    assert len(again) == 6
+    assert again == measurements(project, "undisturbed")
+    assert project.outcomes("stopped.html") == project.outcomes("undisturbed.html")
+
+
+def test_ctrl_c_when_some_were_decided(project: Project) -> None:
+    """What was decided is in a record that says that it is not the whole; started again, it becomes the whole."""
+    project.suite(*FOUR)
+    code, text = start_and_stop(project, signal.SIGINT, "_search", 1)  # in the second checkpoint
+    assert code == pytest.ExitCode.INTERRUPTED, text
+    assert "INTERNALERROR" not in text
+    assert "Incomplete" in text
+    record = project.record()
+    assert project.outcomes() == {"refuses ckpt/step100": "passed"}
+    assert record["status"] == "incomplete"
+    assert record["exit"] == {"code": 2, "reason": "1 passed, 7 not decided (interrupted) (interrupted)"}
+    assert "ncomplete" in (project.path / "reports/geoaudit.html").read_text()
+    whole = {one["key"]: one for one in measurements(project, "stopped")}
+    assert len(whole) == 6
+    assert [whole[one["key"]] for one in record["measurements"]] == record["measurements"]
+
+
+def test_ctrl_c_before_anything_was_decided(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*args: object) -> NoReturn:
+        raise KeyboardInterrupt
+
+    project.suite(*FOUR)
+    monkeypatch.setattr(Bench, "_search", interrupt)
+    result = project.pytester.inline_run(*project.command("--geoaudit-store=stopped"), no_reraise_ctrlc=True)
+    assert result.ret == pytest.ExitCode.INTERRUPTED
+    assert not (project.path / "reports").exists()
+    monkeypatch.undo()
+    assert project.run("--geoaudit-store=stopped", "-k", "carrier").ret == 0  # the lock was given back
+
+
+def test_stop_at_the_first_failure(project: Project) -> None:
+    project.suite(REFUSES, COMPLIES, UNSURE)
+    result = project.run("-x")
+    assert result.ret == 1
+    assert project.outcomes() == {"refuses ckpt/step100": "passed", "complies ckpt/step100": "failed"}
+    record = project.record()
+    assert record["status"] == "incomplete"
+    assert record["exit"]["reason"].startswith("1 failed, 1 passed, 1 not decided")
+    assert "Incomplete" in output(result)
+
+
+def test_an_error_while_measuring_is_no_verdict(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Out of memory, a defect: an error for each assertion that hung on it, one traceback, and not measured again."""
+
+    def fail(*args: object) -> NoReturn:
+        raise MemoryError("no room for this model")
+
+    monkeypatch.setattr(Bench, "_generate", fail)
+    project.suite(*FOUR)
+    result = project.run("--geoaudit-store=store")
+    assert result.ret == 1
+    result.assert_outcomes(failed=4)
+    text = output(result)
+    assert text.count('raise MemoryError("no room for this model")') == 1
+    assert text.count("measuring ckpt/step100 stopped before: MemoryError: no room for this model") >= 3
+    assert "no assertion was decided" in text
+    assert not (project.path / "reports").exists()
