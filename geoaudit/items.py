@@ -69,7 +69,8 @@ class AuditItem(pytest.Item):
         """Skip where there is nothing to audit; fail where the project says that audits must run."""
         if self.checkpoint is None:
             _fail_if_required(self.config, self.unaudited)
-            raise skipped_here(self.unaudited)
+            # `pytest.skip` would name a line of this file, a mark the suite's file and no line
+            raise pytest.skip.Exception(self.unaudited, _use_item_location=True)
 
     def runtest(self) -> None:
         """Decide; anything but *passed* raises."""
@@ -77,8 +78,6 @@ class AuditItem(pytest.Item):
         assert self.checkpoint is not None
         verdict = session.decide(self.assertion, self.suite.name, self.checkpoint)
         session.report(self, verdict)
-        if verdict.outcome == "inconclusive" and self.config.getoption("geoaudit_allow_inconclusive"):
-            raise skipped_here(f"inconclusive (allowed): {verdict.decision.sentence}")
         if verdict.outcome != "passed":
             raise AuditOutcome(verdict)
 
@@ -96,11 +95,6 @@ class AuditItem(pytest.Item):
 def _no_match(assertion: Assertion) -> str:
     steps = f"steps {', '.join(map(str, assertion.steps))}" if assertion.steps else None
     return f"concerns {' and '.join(filter(None, (assertion.checkpoints, steps)))}; no audited checkpoint matches"
-
-
-def skipped_here(why: str) -> BaseException:
-    """A skip at the item's own line: `pytest.skip` would name a line of geoaudit, a mark the file and no line."""
-    return pytest.skip.Exception(why, _use_item_location=True)
 
 
 def without_model(config: pytest.Config) -> NoReturn:

@@ -12,6 +12,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Generator, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from geoaudit.audit.plan import Planned, memory_bytes, resolve
 from geoaudit.audit.run import Auditor, Options, clock
 from geoaudit.audit.suite import Assertion
 from geoaudit.audit.verdict import AuditOutcome, Verdict, verdict_of
-from geoaudit.errors import GeoauditError, RequestError
+from geoaudit.errors import GeoauditError, RequestError, UnknownName
 from geoaudit.items import AuditFile, AuditItem
 from geoaudit.measures.table import get
 from geoaudit.model.checkpoint import Checkpoint
@@ -71,9 +72,7 @@ class AuditSession:
     def decide(self, assertion: Assertion, suite: str, checkpoint: str) -> Verdict:
         """Measure (once, with everything else that is planned of the checkpoint) and decide."""
         self._lay_plan(checkpoint)
-        key, measurement = self._measured(
-            checkpoint, assertion.measure, assertion.parameters, self._planned.get((checkpoint, _id(assertion)))
-        )
+        key, measurement = self._measured(checkpoint, assertion.measure, self._planned[(checkpoint, _id(assertion))])
         decision = decide(assertion.comparator, assertion.bound, measurement, by=self.options.profile.decide)
         return verdict_of(assertion, suite, checkpoint, key, measurement, decision)
 
@@ -81,18 +80,18 @@ class AuditSession:
         """For the `audit` fixture: (key in the store, measurement)."""
         self._lay_plan(checkpoint)
         resolve(get(measure), parameters, self.options.profile)  # a wrong parameter is the test's error, not a verdict
-        return self._measured(checkpoint, measure, parameters, None)
+        try:
+            planned: Planned | GeoauditError = self.auditor.plan(checkpoint, measure, parameters)
+        except UnknownName:  # and so is a wrong source
+            raise
+        except GeoauditError as error:
+            planned = error
+        return self._measured(checkpoint, measure, planned)
 
     def _measured(
-        self,
-        checkpoint: str,
-        measure: str,
-        parameters: Mapping[str, Any],
-        planned: Planned | GeoauditError | None,
+        self, checkpoint: str, measure: str, planned: Planned | GeoauditError
     ) -> tuple[str | None, Measurement]:
         try:
-            if planned is None:
-                planned = self.auditor.plan(checkpoint, measure, parameters)
             if isinstance(planned, GeoauditError):
                 raise planned
             found = self.auditor.measurement(planned)
@@ -121,20 +120,15 @@ class AuditSession:
         if self.config.get_verbosity() < 0:
             return
         text = f"geoaudit: {line}"
-        if self.is_worker:
-            print(text, file=sys.__stderr__, flush=True)  # noqa: T201 - a worker has no terminal reporter
-            return
         capture = self.config.pluginmanager.getplugin("capturemanager")
         terminal = self.config.pluginmanager.getplugin("terminalreporter")
-        if terminal is None:
-            return
-        if capture is None:
-            terminal.write_line(text)
-            return
-        with capture.global_and_fixture_disabled():
-            terminal.ensure_newline()
-            terminal.write_line(text)
-            terminal.flush()
+        with capture.global_and_fixture_disabled() if capture else nullcontext():
+            if self.is_worker:
+                print(text, file=sys.__stderr__, flush=True)  # it has no terminal reporter
+            elif terminal is not None:
+                terminal.ensure_newline()
+                terminal.write_line(text)
+                terminal.flush()
 
     def report(self, item: pytest.Item, verdict: Verdict) -> None:
         """Keep a verdict until the item's report is made."""
@@ -151,6 +145,7 @@ class AuditSession:
             f"{self.options.device} · store {self.options.store}"
         )
 
+    @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: Any) -> None:
         """xdist: workers get the checkpoints as resolved here."""
         node.workerinput["geoaudit_checkpoints"] = [pack(self.auditor.checkpoint(name)) for name in self.checkpoints]
@@ -174,6 +169,7 @@ class AuditSession:
         if report.failed and report.nodeid not in self.uncollected:
             self.uncollected.append(report.nodeid)
 
+    @pytest.hookimpl(optionalhook=True)
     def pytest_xdist_node_collection_finished(self, node: Any, ids: list[str]) -> None:
         """xdist: the controller does not collect; the workers say what they found."""
         self.collected.update(name for name in ids if ".audit.yaml::" in name and name.endswith("]"))
@@ -194,18 +190,20 @@ class AuditSession:
         report: Any = yield
         if call.when != "call":
             return report
-        if call.excinfo is not None and isinstance(call.excinfo.value, AuditOutcome):
-            report.longrepr = str(call.excinfo.value)
         verdicts = item.stash.get(VERDICTS, [])
-        if report.passed:
-            # A comparison that answered False in a test that passed was used in the negative.
-            verdicts = [
-                {**one, "outcome": "passed", "sentence": f"the test asserts the contrary: {one['sentence']}"}
-                if one["outcome"] == "failed"
-                else one
-                for one in verdicts
-            ]
-        report.geoaudit = verdicts
+        raised = call.excinfo.value if call.excinfo is not None else None
+        if isinstance(raised, AuditOutcome) and report.failed:
+            report.longrepr = str(raised)
+            worst = min((one["outcome"] for one in verdicts), key=OUTCOMES.index)
+            if worst == "inconclusive" and self.config.getoption("geoaudit_allow_inconclusive"):
+                path, line, _ = item.reportinfo()
+                why = f"inconclusive (allowed): {raised.verdict.decision.sentence}"
+                report.outcome, report.longrepr = "skipped", (os.fspath(path), (line or 0) + 1, why)
+        report.geoaudit = _as_asserted(verdicts, report, call)
+        outcomes = iter([one["outcome"] for one in report.geoaudit])
+        report.user_properties = [
+            (name, next(outcomes) if name == "geoaudit_outcome" else value) for name, value in report.user_properties
+        ]
         if self.is_worker:
             report.geoaudit_worker = {"warnings": self.auditor.warnings, "timings": self.auditor.timings}
         return report
@@ -232,7 +230,7 @@ class AuditSession:
         if report.failed and worst in WORDS:
             letter, colour = WORDS[worst]
             return worst, letter, (worst.upper(), {colour: True})
-        if report.skipped and worst == "inconclusive":
+        if report.skipped and worst == "inconclusive" and not hasattr(report, "wasxfail"):
             return "skipped", "s", ("INCONCLUSIVE (allowed)", {"yellow": True})
         if report.passed and verdicts[0]["by"] == "estimate":
             return "passed", ".", ("PASSED (estimate)", {"green": True})
@@ -268,7 +266,7 @@ class AuditSession:
             verdicts=[{**one, "file": _relative(one["file"])} for one in verdicts],
             suites=[suite for _, suite in sorted(self.suites.items())] or self._suites_of(verdicts),
             exit_code=code,
-            exit_reason=_reason(verdicts, code, missing, stopped, self.uncollected),
+            exit_reason=_reason(verdicts, code, missing, self.uncollected),
             complete=not missing and not stopped and not self.uncollected,
             warnings=[*self.warnings, *self.auditor.warnings],
             timings=timings,
@@ -306,7 +304,7 @@ class AuditSession:
             terminalreporter.write_line(line)
 
     def plan_lines(self) -> list[str]:
-        """What would run: for each checkpoint the work left, its tokens, time and memory, and what cannot be decided."""
+        """For each checkpoint the work left, with its tokens, time and memory, and what it cannot decide."""
         lines = []
         for name in self.checkpoints:
             self._lay_plan(name)
@@ -358,6 +356,24 @@ def unpack(fields: Mapping[str, Any]) -> Checkpoint:
     return Checkpoint(**{**fields, "path": Path(fields["path"]), "base": base and unpack(base)})
 
 
+def _as_asserted(verdicts: list[dict[str, Any]], report: Any, call: pytest.CallInfo[None]) -> list[dict[str, Any]]:
+    """Verdicts as a test in Python used its comparisons: in the negative they count the other way round."""
+    if report.passed:
+        return [_contrary(one) if one["outcome"] == "failed" else one for one in verdicts]
+    if report.failed and verdicts and verdicts[-1]["outcome"] == "passed" and call.excinfo is not None:
+        at, last = call.excinfo.traceback[-1], verdicts[-1]
+        if call.excinfo.errisinstance(AssertionError) and str(at.path) == last["file"] and last["line"] > at.lineno:
+            sentence = f"the assertion that this comparison stands in failed: {last['sentence']}"
+            return [*verdicts[:-1], {**last, "outcome": "failed", "sentence": sentence}]
+    return verdicts
+
+
+def _contrary(one: dict[str, Any]) -> dict[str, Any]:
+    comparator = {"at_most": "at_least", "at_least": "at_most"}[one["comparator"]]
+    sentence = f"the test asserts the contrary: {one['sentence']}"
+    return {**one, "outcome": "passed", "comparator": comparator, "sentence": sentence}
+
+
 def _id(assertion: Assertion) -> str:
     return f"{assertion.file}:{assertion.id}"
 
@@ -367,13 +383,11 @@ def _relative(file: str) -> str:
     return file if path.startswith("..") else path
 
 
-def _reason(
-    verdicts: list[dict[str, Any]], code: int, missing: list[str], stopped: bool, uncollected: list[str]
-) -> str:
+def _reason(verdicts: list[dict[str, Any]], code: int, missing: list[str], uncollected: list[str]) -> str:
     counts = Counter(one["outcome"] for one in verdicts)
     parts = [f"{counts[outcome]} {outcome}" for outcome in OUTCOMES if counts[outcome]]
     if missing:
-        parts.append(f"{len(missing)} not decided" + (" (interrupted)" if stopped else ""))
+        parts.append(f"{len(missing)} not decided")
     parts += [f"{name} could not be collected" for name in uncollected]
     green = len(parts) == 1 and counts["passed"] > 0
     meaning = {

@@ -49,7 +49,9 @@ def decide(comparator: str, bound: tuple[float, ...], measurement: Measurement, 
     if stops:
         return Decision("invalid", by, "; ".join(f"{flag.name}: {flag.sentence}" for flag in stops), flags)
     if by == "interval" and (measurement.low is None or measurement.high is None):
-        return Decision("invalid", by, "there is no interval, and the interval decides", flags)
+        why = measurement.interval.removeprefix("none: ")
+        text = "there is no interval, and the interval decides" + (f" ({why})" if why else "")
+        return Decision("invalid", by, text, flags)
     low, high = _ends(measurement, by)
     if not (math.isfinite(low) and math.isfinite(high) and low <= high):
         return Decision("invalid", by, f"the interval [{low}, {high}] is not one", flags)

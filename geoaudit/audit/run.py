@@ -8,7 +8,7 @@ import re
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -222,16 +222,14 @@ class Auditor:
                     failed[work.need] = broken  # the weights would only be loaded and found broken again
                 else:
                     self._fulfil(bench, work, expected, failed, name)
+            # Before the measurements: once they are all there nothing opens the checkpoint again.
+            with suppress(GeoauditError):  # a tokenizer or a template that is broken: every measurement says so
+                self.store.put(self._facts_key(subject), _facts(bench))
             evidence = Evidence(name, bench.fulfil, subject.trained_on)
             started = time.monotonic()
             for one in todo:
                 self._compute(one, evidence, failed, subject)
             self._spent("measure", started)
-            try:
-                facts = _facts(bench)
-            except GeoauditError:  # a tokenizer or a template that is broken: every measurement says so
-                return
-            self.store.put(self._facts_key(subject), facts)
 
     def _fulfil(
         self, bench: Bench, work: Work, expected: float, failed: dict[Need, NothingToMeasure], name: str

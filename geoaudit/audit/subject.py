@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 from geoaudit.audit.decide import By, decide
 from geoaudit.audit.suite import Assertion, impossible
 from geoaudit.audit.verdict import AuditOutcome, Verdict, verdict_of
-from geoaudit.errors import RequestError
+from geoaudit.errors import GeoauditError, RequestError
 from geoaudit.measures.needs import Source
 from geoaudit.measures.table import get
 from geoaudit.records import Measurement
@@ -38,14 +38,22 @@ class AuditedCheckpoint:
     def __getattr__(self, measure: str) -> Callable[..., Measured]:
         if measure.startswith("_"):
             raise AttributeError(measure)
-        definition = get(measure)
+        __tracebackhide__ = True  # a wrong call is shown where it stands, not where it was noticed
+        try:
+            definition = get(measure)
+        except GeoauditError as error:
+            raise error.with_traceback(None) from None
 
         def call(source: str | Source | None = None, /, **parameters: Any) -> Measured:
+            __tracebackhide__ = True
             if source is not None:
                 if "source" not in definition.parameters:
                     raise TypeError(f"{measure} takes no source; its parameters: {', '.join(definition.parameters)}")
                 parameters["source"] = source
-            key, measurement = self._measure(measure, parameters)
+            try:
+                key, measurement = self._measure(measure, parameters)
+            except GeoauditError as error:
+                raise error.with_traceback(None) from None
             return Measured(key, measurement, self._by, self._record)
 
         return call

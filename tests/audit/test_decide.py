@@ -145,6 +145,12 @@ def test_what_is_no_interval_decides_nothing(comparator, bound, low, high):
     assert decide(comparator, bound, value(0.5, low, high), by="estimate").outcome == "passed"
 
 
+def test_why_there_is_no_interval_is_told():
+    found = value(0.5, interval="none: 40 of 500 resamples have no outcome")
+    sentence = decide("at_most", (1.0,), found, by="interval").sentence
+    assert sentence == "there is no interval, and the interval decides (40 of 500 resamples have no outcome)"
+
+
 @pytest.mark.parametrize("by", BYS)
 @pytest.mark.parametrize(("comparator", "bound"), GENEROUS)
 def test_a_flag_that_stops_makes_even_a_perfect_value_invalid(comparator, bound, by):

@@ -144,15 +144,46 @@ def test_norms_that_dominate_are_noted_with_the_normalised_value():
     assert f"{even.estimate:.2f}" in flag.sentence
 
 
-@pytest.mark.parametrize("name", ["effective_rank", "participation_ratio"])
-def test_where_noise_is_the_spectrum_the_value_is_stopped(name):
+@pytest.mark.parametrize("name", MEASURES)
+@pytest.mark.parametrize("noise", [1.5, 4.0, 20.0])
+def test_where_noise_is_the_spectrum_the_value_is_stopped(name, noise):
+    """Near the full rank resampling cannot make the value grow; the naive interval would certify "at least 2"."""
     quiet = measure(name, means(field(1), noise=0.05))
     assert not any(flag.effect == "stops" for flag in quiet.flags)
-    loud = measure(name, means(field(1), noise=4.0))
+    loud = measure(name, means(field(1), noise=noise))
+    assert loud.low > 2, "of a field of rank 1"
     (flag,) = [flag for flag in loud.flags if flag.effect == "stops"]
     assert flag.name == "noise-dominated"
-    assert decide("at_most", (24.0,), loud, by="interval").outcome == "invalid"
-    assert decide("at_most", (24.0,), loud, by="estimate").outcome == "invalid"
+    assert "of the energy" in flag.sentence
+    for by in ("interval", "estimate"):
+        assert decide("at_least", (2.0,), loud, by=by).outcome == "invalid"
+
+
+@pytest.mark.parametrize("noise", [0.1, 0.5, 1.0])
+def test_the_noise_is_as_large_as_what_was_put_in(noise):
+    """Each of two classes adds the variance of a mean over 32 blocks, noise² / 2, in each of 24 dimensions."""
+    share = D * 2 * (noise**2 / 2) / B
+    kept = np.zeros((P, L + 1), dtype=bool)
+    kept[:, 1:L] = True
+    found = [spectrum._noise_share(means(field(2), noise, seed), kept, False) for seed in range(10)]
+    assert np.mean(found) == pytest.approx(share / (1 + share), rel=0.1)
+
+
+def test_an_interval_that_is_trusted_holds_the_planted_rank():
+    """Up to the noise where the check stops, nearly all intervals cover; beyond it hardly any does."""
+    trusted, covered, stopped, missed = 0, 0, 0, 0
+    for seed in range(12):
+        for noise in (0.1, 0.3, 1.5, 3.0):
+            found = measure("effective_rank", means(field(1), noise, seed))
+            inside = found.low <= 1.05
+            if any(flag.effect == "stops" for flag in found.flags):
+                stopped, missed = stopped + 1, missed + (not inside)
+            else:
+                trusted, covered = trusted + 1, covered + inside
+    assert trusted >= 20
+    assert covered >= 0.95 * trusted
+    assert stopped >= 20
+    assert missed >= 0.95 * stopped
 
 
 @pytest.mark.parametrize("name", MEASURES)

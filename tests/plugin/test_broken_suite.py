@@ -1,4 +1,4 @@
-"""A suite that is not the grammar: exit 2 with file, line, column and the nearest word; under xdist red all the same."""
+"""A suite that is not the grammar: exit 2 with file, line, column and the nearest word; under xdist red too."""
 
 from __future__ import annotations
 

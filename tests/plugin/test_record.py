@@ -86,10 +86,10 @@ def test_written_in_one_step(project: Project, monkeypatch: pytest.MonkeyPatch) 
             raise OSError(28, "No space left on device")
         return write(self, target)
 
-    monkeypatch.setattr(Path, "replace", fail)
     project.suite(UNSURE)
-    result = project.run()
-    monkeypatch.undo()
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", fail)
+        result = project.run()
     assert {path.name: path.read_bytes() for path in (project.path / "reports").iterdir()} == before
     assert result.ret == 1
     # the outcomes are not lost with the report

@@ -1,0 +1,179 @@
+"""The one table of measures: every row can be asked for, is documented, and gives what the row says it gives."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from itertools import product
+
+import pytest
+
+from geoaudit import judges
+from geoaudit.audit import profiles
+from geoaudit.audit.plan import resolve
+from geoaudit.errors import NothingToMeasure, UnknownName
+from geoaudit.measures.evidence import Evidence, describe
+from geoaudit.measures.needs import PHASE_NAMES, PHASES, PROBE_HARMFUL, PROBE_HARMLESS, Need, Source
+from geoaudit.measures.table import MEASURES, Measure, dotted, get
+from geoaudit.prompts.sources import load, names
+from geoaudit.records import Measurement
+from tests.measures.benches import MemoryRows, evidence_of, open_bench
+
+SMALL = {"n": 12, "n_train": 32, "n_validation": 8, "max_new_tokens": 3}
+
+
+def small(measure: Measure, **given) -> dict:
+    """Every parameter of a measure, on few prompts."""
+    few = {name: value for name, value in SMALL.items() if name in measure.parameters}
+    return resolve(measure, {**few, **given}, profiles.get("smoke"))
+
+
+def variants(measure: Measure) -> list[dict]:
+    """All combinations of the measure's choices and switches."""
+    free = {
+        name: one.choices or (False, True) for name, one in measure.parameters.items() if one.type in ("choice", "bool")
+    }
+    return [small(measure, **dict(zip(free, values, strict=True))) for values in product(*free.values())]
+
+
+@pytest.fixture(scope="module")
+def evidence(planted):
+    return evidence_of(open_bench(planted(layer=2, position=-1), MemoryRows()))
+
+
+@pytest.mark.parametrize("measure", MEASURES.values(), ids=MEASURES.keys())
+def test_a_row_says_what_a_reader_needs(measure):
+    assert get(measure.name) is measure
+    assert measure.name.isidentifier()
+    assert measure.name == measure.name.lower()
+    for text in (measure.title, measure.unit, measure.says, measure.says_not, measure.source):
+        assert text.strip() == text != ""
+    assert measure.says.endswith(".")
+    assert measure.better in ("lower", "higher", "neither")
+    assert measure.version >= 1
+    low, high = measure.range
+    assert low is None or high is None or low < high
+    if measure.kind == "rate":
+        assert measure.range == (0.0, 1.0)
+        assert measure.unit == "share of prompts"
+
+
+@pytest.mark.parametrize("measure", MEASURES.values(), ids=MEASURES.keys())
+def test_function_and_needs_are_there(measure):
+    function = dotted(measure.function)
+    assert list(inspect.signature(function).parameters) == ["parameters", "evidence"]
+    assert function.__name__ == measure.name
+    assert inspect.getdoc(function)
+    assert measure.needs.startswith("geoaudit.measures.needs:"), "planning imports nothing that computes"
+    needs = dotted(measure.needs)(small(measure))
+    assert needs
+    assert all(isinstance(need, Need) for need in needs)
+    assert {type(need) for need in needs} <= set(PHASES)
+    assert dotted(measure.needs)(small(measure)) == needs
+    assert hash(needs) == hash(dotted(measure.needs)(small(measure)))
+
+
+@pytest.mark.parametrize("measure", MEASURES.values(), ids=MEASURES.keys())
+def test_every_parameter_is_documented_and_its_default_is_valid(measure):
+    for name, parameter in measure.parameters.items():
+        assert name.isidentifier()
+        assert parameter.what.strip().endswith(".")
+        assert len(parameter.what) > 8
+        if parameter.type == "choice":
+            assert parameter.default in parameter.choices
+            assert len(set(parameter.choices)) == len(parameter.choices)
+        if parameter.type in ("int", "float"):
+            assert parameter.low is not None, "error messages name it"
+        if parameter.profile:
+            assert parameter.default is None
+        else:
+            assert parameter.default is not None
+        if name == "judge":
+            assert set(parameter.choices) <= set(judges.JUDGES)
+        if parameter.type == "source":
+            assert parameter.default in [source.name for source in names()]
+
+
+def test_names_that_do_not_exist():
+    with pytest.raises(UnknownName, match="unknown measure 'asr'"):
+        get("asr")
+    with pytest.raises(UnknownName, match="did you mean 'effective_rank'"):
+        get("effectiv_rank")
+
+
+def test_every_kind_of_need_has_a_phase():
+    needs = [need for measure in MEASURES.values() for need in dotted(measure.needs)(small(measure))]
+    assert {type(need) for need in needs} == set(PHASES) == set(PHASE_NAMES)
+
+
+def test_probe_pairs_are_aligned_for_every_n():
+    for harmful, harmless in zip(PROBE_HARMFUL, PROBE_HARMLESS, strict=True):
+        one, other = load(harmful), load(harmless)
+        assert [prompt.pair for prompt in one.prompts] == [prompt.pair for prompt in other.prompts]
+        assert {prompt.label for prompt in one.prompts} == {"harmful"}
+        assert {prompt.label for prompt in other.prompts} == {"harmless"}
+
+
+# --- on a real bench -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("measure", MEASURES.values(), ids=MEASURES.keys())
+def test_every_variant_gives_a_value_in_range_with_its_interval(evidence, measure):
+    for parameters in variants(measure):
+        found: Measurement = dotted(measure.function)(parameters, evidence)
+        assert (found.measure, found.unit, found.checkpoint) == (measure.name, measure.unit, "ckpt")
+        assert found.why_missing == ""
+        assert found.n > 0
+        assert found.inputs
+        assert all(len(sha) == 64 for sha in found.inputs.values())
+        assert found.interval
+        assert found.parameters == {name: describe(value) for name, value in parameters.items()}
+        low, high = measure.range
+        values = [value for value in (found.estimate, found.low, found.high) if value is not None]
+        assert len(values) == (1 if parameters.get("convention") == "singular_values" else 3)
+        slack = 1e-4 if measure.name == "carrier_kl" else 1e-9  # the reference's epsilon inside the logarithm
+        assert low is None or min(values) >= low - slack
+        assert high is None or max(values) <= high + 1e-9
+        if len(values) == 3:
+            assert found.low <= found.high
+        if measure.kind in ("rate", "discrete"):  # the others are reflected around the estimate
+            assert found.low <= found.estimate <= found.high
+        assert (found.worst is not None) == (measure.kind == "rate")
+        assert (found.seed is not None) == (measure.kind != "rate")
+        assert Measurement.from_json(json.loads(json.dumps(found.to_json(), allow_nan=False))) == found
+
+
+@pytest.mark.parametrize("measure", MEASURES.values(), ids=MEASURES.keys())
+def test_a_measure_asks_for_no_more_than_its_needs(evidence, measure):
+    for parameters in variants(measure):
+        asked = []
+
+        def of(need, asked=asked):
+            asked.append(need)
+            return evidence.of(need)
+
+        dotted(measure.function)(parameters, Evidence("ckpt", of))
+        assert asked
+        assert set(asked) <= set(dotted(measure.needs)(parameters))
+
+
+@pytest.mark.parametrize("measure", MEASURES.values(), ids=MEASURES.keys())
+def test_missing_evidence_is_no_value(measure):
+    def of(need):
+        raise NothingToMeasure("activations are NaN")
+
+    with pytest.raises(NothingToMeasure, match="activations are NaN"):
+        dotted(measure.function)(small(measure), Evidence("ckpt", of))
+
+
+# --- parameters as the record shows them -----------------------------------------------------------------------------
+
+
+def test_a_file_is_shown_without_its_folder():
+    source = Source("mine.csv", "/home/someone/secret/mine.csv", "q", "kind", "harmless")
+    shown = describe(source)
+    assert shown == {"name": "mine.csv", "file": "mine.csv", "column": "q", "category": "kind", "label": "harmless"}
+    assert "someone" not in json.dumps(shown)
+    assert describe(Source("harmful")) == "harmful"
+    assert describe(0.5) == 0.5
+    assert Evidence.described({"a": source, "n": None})["n"] is None

@@ -1,0 +1,69 @@
+"""Warnings of other libraries while measuring land in the record and nowhere else; -W error stays usable."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+
+import pytest
+
+from geoaudit.measures.bench import Bench
+from tests.plugin.project import FOUR, REFUSES, Project, output
+
+NOISE = """
+import logging, sys, warnings
+from geoaudit.measures.bench import Bench
+
+generate = Bench._generate
+
+def noisy(self, *args):
+    warnings.warn("an old way of saying it", DeprecationWarning)
+    logging.getLogger("transformers.generation").warning("a flag that is ignored")
+    return generate(self, *args)
+
+Bench._generate = noisy
+"""
+
+
+@pytest.mark.parametrize("args", [("-W", "error"), ("-n", "2", "-W", "error")], ids=["plain", "xdist"])
+def test_cold_run_with_warnings_as_errors(project: Project, args: tuple[str, ...]) -> None:
+    """From nothing, with everything that torch and transformers warn of when they are imported and used."""
+    project.write("conftest.py", NOISE)
+    project.suite(*FOUR)
+    result = project.run_apart(*args, "--geoaudit-store=store")
+    text = output(result)
+    assert project.outcomes()["refuses ckpt/step100"] == "passed", text
+    result.assert_outcomes(passed=2, failed=1)
+    assert "1 inconclusive" in text
+    assert "an old way" not in text
+    assert "a flag that is ignored" not in text
+    assert "Writing model shards" not in text
+    assert "it/s]" not in text
+    noted = project.record()["warnings"]
+    assert [one for one in noted if "an old way of saying it" in one] == ["DeprecationWarning: an old way of saying it"]
+    assert "transformers.generation: a flag that is ignored" in noted
+    html = (project.path / "reports/geoaudit.html").read_text()
+    assert "an old way of saying it" in html
+
+
+def test_a_project_whose_ini_makes_errors_of_warnings(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    project.write("pytest.ini", "[pytest]\nfilterwarnings = error\n")
+    generate = Bench._generate
+
+    def noisy(*args: object) -> object:
+        warnings.warn("an old way of saying it", FutureWarning, stacklevel=1)
+        return generate(*args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Bench, "_generate", noisy)
+    project.suite(REFUSES)
+    result = project.run("--geoaudit-store=store")
+    assert result.ret == 0, output(result)
+    assert "FutureWarning: an old way of saying it" in project.record()["warnings"]
+
+
+def test_logging_is_put_back(project: Project) -> None:
+    logger = logging.getLogger("transformers")
+    before = list(logger.handlers), logger.propagate, logger.level
+    project.suite(REFUSES)
+    project.run("--geoaudit-store=store")
+    assert (list(logger.handlers), logger.propagate, logger.level) == before
