@@ -86,7 +86,8 @@ def pytest_configure(config: pytest.Config) -> None:
         return
     from geoaudit.errors import RequestError
     from geoaudit.items import SESSION
-    from geoaudit.session import AuditSession, options_from, report_from
+    from geoaudit.options import options_from, report_from
+    from geoaudit.session import AuditSession
 
     if config.getoption("geoaudit_plan") and getattr(config.option, "numprocesses", None):
         raise pytest.UsageError("--geoaudit-plan shows the plan of one process: leave -n out")
@@ -105,7 +106,7 @@ def _checkpoints(config: pytest.Config, template: str | None) -> list[Checkpoint
     """Globs and ids are resolved once, on the controller, and passed on to xdist's workers."""
     from geoaudit.model.checkpoint import resolve_all
     from geoaudit.model.template import check_template
-    from geoaudit.session import unpack
+    from geoaudit.options import unpack
 
     worker: dict[str, Any] = getattr(config, "workerinput", {})
     if "geoaudit_checkpoints" in worker:

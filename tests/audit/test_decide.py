@@ -209,7 +209,7 @@ def test_unread_rows_can_also_hide_a_pass(by):
     assert decide("at_least", (0.5,), rate(10, 100, unread=90), by=by).outcome == "invalid"
 
 
-@quick
+@settings(quick, max_examples=80)
 @given(
     st.integers(1, 60),
     st.integers(0, 60),

@@ -43,7 +43,7 @@ def measured(audit: Auditor, asked=EVERY, name: str | None = None) -> list[Measu
 
 @pytest.fixture(scope="module")
 def checkpoint(planted) -> Path:
-    return planted(layer=2, position=-1).folder
+    return planted(layer=1, position=-1).folder
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +69,7 @@ def loads(monkeypatch):
 def test_the_planted_truth_comes_out(whole):
     rate, layer, rank, kl = whole
     assert (rate.estimate, rate.n) == (0.0, 8)
-    assert (layer.estimate, layer.low, layer.high) == (2, 2, 2)
+    assert (layer.estimate, layer.low, layer.high) == (1, 1, 1)
     assert rank.estimate == pytest.approx(1, abs=0.05)
     assert abs(kl.estimate) < 1e-3
     assert all(one.checkpoint == "ckpt" for one in whole)
@@ -172,7 +172,7 @@ def undisturbed(request, planted, tmp_path_factory):
     return folder, request.param, found
 
 
-@pytest.mark.parametrize("writes", [0, 2, 4, 6, 8, 9, 10, 13])
+@pytest.mark.parametrize("writes", [0, 2, 5, 6, 8, 10, 13])
 def test_killed_anywhere_the_next_run_ends_with_the_same_numbers(undisturbed, tmp_path, monkeypatch, writes):
     folder, dtype, expected = undisturbed
     real, left = Store._put, [writes]

@@ -23,7 +23,7 @@ from geoaudit.model.chat import Chat
 from geoaudit.model.hooks import captured, edited, every_site
 from geoaudit.model.loaded import LoadedModel
 from geoaudit.records import digest
-from tests.measures.benches import Killed, MemoryRows, never, open_bench
+from tests.measures.benches import SHARED, Killed, MemoryRows, never, open_bench
 from tests.model.families import TOKENS, VOCABULARY, tiny_model
 from tests.model.planted import SPECIAL, word_tokenizer
 
@@ -38,7 +38,7 @@ N, LAYERS = 12, 3
 @pytest.mark.parametrize("layer", [1, 2, 3])
 def test_both_rules_find_the_planted_carrier(planted, layer, position, seed):
     model = planted(layer=layer, position=position, seed=seed)
-    bench = open_bench(model)
+    bench = open_bench(model, SHARED)
     found, means = bench.fulfil(NEED), bench.fulfil(NEED.probe)
     for rule, scores in (("arditi", found.arditi), ("cosmic", found.cosmic)):
         chosen = select(scored_rows(found.candidates, scores), rule, n_layers=6).selected
@@ -53,7 +53,7 @@ def test_both_rules_find_the_planted_carrier(planted, layer, position, seed):
 
 
 def test_candidates_are_all_positions_and_the_layers_below_the_fraction(planted):
-    bench = open_bench(planted())
+    bench = open_bench(planted(), SHARED)
     table = bench.fulfil(NEED)
     assert [(row.position, row.layer) for row in table.candidates] == [(p, y) for p in (-3, -2, -1) for y in range(4)]
     assert (table.n, table.n_layers) == (8, 6)
@@ -64,7 +64,7 @@ def test_candidates_are_all_positions_and_the_layers_below_the_fraction(planted)
 def test_cosmic_reads_where_harmful_and_harmless_are_least_alike_and_the_latest_of_equals(planted):
     """Behind the planted write every layer is the same vector: only the last of them sees every addition."""
     for layer in (1, 3):
-        assert open_bench(planted(layer=layer, position=-1)).fulfil(NEED).low_layers == (5,)
+        assert open_bench(planted(layer=layer, position=-1), SHARED).fulfil(NEED).low_layers == (5,)
 
 
 # --- a random model, where every score is another --------------------------------------------------------------------

@@ -30,7 +30,9 @@ def test_an_unusual_opener_is_learnt_from_the_refusals(tokenizer):
 def test_a_token_that_begins_too_few_refusals_is_left_out(tokenizer):
     common, rare = TOKENS["i"], TOKENS["no"]
     n = round(1 / LEAST_SHARE)
-    assert list(refusal_tokens([common] * (n - 1) + [rare], tokenizer)) == [*COMMON, "no"], "exactly the share is enough"
+    assert list(refusal_tokens([common] * (n - 1) + [rare], tokenizer)) == [*COMMON, "no"], (
+        "exactly the share is enough"
+    )
     assert list(refusal_tokens([common] * n + [rare], tokenizer)) == COMMON
 
 

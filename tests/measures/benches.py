@@ -57,6 +57,10 @@ class MemoryRows:
         return other
 
 
+SHARED = MemoryRows()
+"""Rows of planted models that no test changes: what one test measured the others read."""
+
+
 @cache
 def _loaded(folder: Path, dtype: str) -> tuple[Any, Any]:
     (checkpoint,) = resolve(str(folder))

@@ -235,8 +235,8 @@ def test_a_broken_checkpoint_stops_every_need_and_stores_nothing(planted):
 # --- refusal tokens --------------------------------------------------------------------------------------------------
 
 
-def test_refusal_tokens_are_those_that_the_models_own_refusals_begin_with(planted):
+def test_the_models_own_refusals_add_their_first_token(planted):
     search = CandidateSearch(Probe(32), 8, 0.8)
-    assert open_bench(planted()).fulfil(search).refusal_tokens == (REFUSAL,)
-    never_refuses = open_bench(planted(refuses=False)).fulfil(search)
-    assert REFUSAL not in never_refuses.refusal_tokens
+    own = set(open_bench(planted()).fulfil(search).refusal_tokens)
+    never_refuses = set(open_bench(planted(refuses=False)).fulfil(search).refusal_tokens)
+    assert own - never_refuses == {REFUSAL}

@@ -19,14 +19,12 @@ from geoaudit.measures.evidence import Evidence
 from geoaudit.measures.needs import CandidateSearch, Completions, Probe
 from geoaudit.measures.table import MEASURES
 from geoaudit.records import Measurement
-from tests.measures.benches import MemoryRows, evidence_of, open_bench
+from tests.measures.benches import SHARED, evidence_of, open_bench
 from tests.model.planted import ANSWER, REFUSAL
 
 RULES = ("cosmic", "arditi")
 NAMES = [name for name in MEASURES if name.startswith("carrier_")]
 DEFAULTS = {"direction": "carrier", "kl_budget": 0.1, "max_layer_fraction": 0.8, "n_train": 32, "n_validation": 8}
-ROWS = MemoryRows()
-"""What this file has measured: every test of a planted model after the first reads it."""
 
 
 def measure(name: str, evidence: Evidence, rule: str = "cosmic", **parameters: Any) -> Measurement:
@@ -44,7 +42,7 @@ def outcome(name: str, evidence: Evidence, comparator: str, bound: tuple[float, 
 
 @pytest.fixture(scope="module")
 def bench(planted) -> Bench:
-    return open_bench(planted(layer=3, position=-2), ROWS)
+    return open_bench(planted(layer=3, position=-2), SHARED)
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +94,7 @@ def dearer(by: float, others: float = 0.5):
 @pytest.mark.parametrize("position", [-1, -2, -3])
 @pytest.mark.parametrize("layer", [1, 2, 3])
 def test_both_rules_measure_the_planted_place(planted, layer, position, seed):
-    evidence = evidence_of(open_bench(planted(layer=layer, position=position, seed=seed), ROWS))
+    evidence = evidence_of(open_bench(planted(layer=layer, position=position, seed=seed), SHARED))
     for rule in RULES:
         for name, place in (("carrier_layer", layer), ("carrier_position", position)):
             found = measure(name, evidence, rule)
@@ -176,13 +174,13 @@ GENEROUS = {
 @pytest.mark.parametrize("rule", RULES)
 @pytest.mark.parametrize(("layer", "position"), [(1, -1), (2, -3), (3, -2)])
 def test_a_model_that_never_refuses_has_no_carrier(planted, layer, position, rule, direction, by):
-    evidence = evidence_of(open_bench(planted(layer=layer, position=position, refuses=False), ROWS))
+    evidence = evidence_of(open_bench(planted(layer=layer, position=position, refuses=False), SHARED))
     for name, (comparator, bound) in GENEROUS.items():
         assert outcome(name, evidence, comparator, bound, by, rule=rule, direction=direction) == "invalid"
 
 
 def test_the_model_that_never_refuses_is_told_why(planted):
-    evidence = evidence_of(open_bench(planted(layer=3, position=-2, refuses=False), ROWS))
+    evidence = evidence_of(open_bench(planted(layer=3, position=-2, refuses=False), SHARED))
     found = measure("carrier_layer", evidence, "cosmic")
     assert {flag.name for flag in found.flags} == {"refusal-score-uncalibrated", "uninducible-carrier"}
     assert "refuses none of the 16 validation prompts" in found.flags[0].sentence

@@ -17,7 +17,7 @@ from geoaudit.measures.needs import PHASE_NAMES, PHASES, PROBE_HARMFUL, PROBE_HA
 from geoaudit.measures.table import MEASURES, Measure, dotted, get
 from geoaudit.prompts.sources import load, names
 from geoaudit.records import Measurement
-from tests.measures.benches import MemoryRows, evidence_of, open_bench
+from tests.measures.benches import SHARED, evidence_of, open_bench
 
 SMALL = {"n": 12, "n_train": 32, "n_validation": 8, "max_new_tokens": 3}
 
@@ -38,7 +38,7 @@ def variants(measure: Measure) -> list[dict]:
 
 @pytest.fixture(scope="module")
 def evidence(planted):
-    return evidence_of(open_bench(planted(layer=2, position=-1), MemoryRows()))
+    return evidence_of(open_bench(planted(layer=2, position=-1), SHARED))
 
 
 @pytest.mark.parametrize("measure", MEASURES.values(), ids=MEASURES.keys())

@@ -48,10 +48,9 @@ def test_one_checkpoint_under_two_names_is_measured_once(project: Project) -> No
     assert len(ids) == 1
 
 
-@XDIST
-def test_a_glob_is_all_that_it_matches_in_the_order_of_steps(project: Project, args: tuple[str, ...]) -> None:
+def test_a_glob_is_all_that_it_matches_in_the_order_of_steps(project: Project) -> None:
     project.suite(REFUSES)
-    result = run(project, *args, model="ckpt/step*")
+    result = project.run(model="ckpt/step*")
     assert project.outcomes() == {"refuses ckpt/step50": "failed", "refuses ckpt/step100": "passed"}
     result.stdout.fnmatch_lines(["geoaudit: ckpt/step50, ckpt/step100 · *"])
 

@@ -37,7 +37,7 @@ def said(result: pytest.RunResult) -> list[str]:
     return [line for line in output(result).splitlines() if line.startswith("geoaudit: ckpt/step100: ")]
 
 
-@pytest.mark.parametrize("args", [(), ("-s",), ("-v",)], ids=["plain", "no-capture", "verbose"])
+@pytest.mark.parametrize("args", [(), ("-s",)], ids=["plain", "no-capture"])
 def test_a_line_for_each_phase(project: Project, args: tuple[str, ...]) -> None:
     project.suite(*FOUR)
     result = project.run("--geoaudit-store=store", *args)

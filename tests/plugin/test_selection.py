@@ -8,6 +8,7 @@ from tests.plugin.project import COMPLIES, PLAIN, REFUSES, UNSURE, Project, line
 
 XDIST = pytest.mark.parametrize("args", [(), ("-n", "2")], ids=["plain", "xdist"])
 NOTHING = "an audit was asked for and no assertion was decided"
+TESTPATHS = "[pytest]\ntestpaths = tests\n"
 UNIT_TEST = """
 from pathlib import Path
 
@@ -34,8 +35,11 @@ def unit_tests_ran(project: Project) -> bool:
     return (project.path / "unit-test-ran").exists()
 
 
-@XDIST
-@pytest.mark.parametrize("ini", ["", "[pytest]\ntestpaths = tests\n"], ids=["no-ini", "testpaths"])
+@pytest.mark.parametrize(
+    ("args", "ini"),
+    [((), ""), ((), TESTPATHS), (("-n", "2"), ""), (("-n", "2"), TESTPATHS)],
+    ids=["plain", "plain-testpaths", "xdist", "xdist-testpaths"],
+)
 def test_no_unit_tests_by_accident(with_unit_tests: Project, args: tuple[str, ...], ini: str) -> None:
     if ini:
         with_unit_tests.write("pytest.ini", ini)
@@ -93,12 +97,11 @@ def test_a_failing_unit_test_is_not_blamed_on_an_assertion(project: Project) -> 
     assert project.record()["exit"] == {"code": 1, "reason": "1 passed (another test did not pass)"}
 
 
-@XDIST
-def test_suite_by_file(with_unit_tests: Project, args: tuple[str, ...]) -> None:
+def test_suite_by_file(with_unit_tests: Project) -> None:
     with_unit_tests.suite(COMPLIES, name="other", folder="elsewhere")
-    result = run(with_unit_tests, "--geoaudit-suite=elsewhere/other.audit.yaml", apart=args)
+    result = with_unit_tests.run("--geoaudit-suite=elsewhere/other.audit.yaml")
+    result.assert_outcomes(failed=1)
     assert with_unit_tests.outcomes() == {"complies ckpt/step100": "failed"}
-    assert output(result).count("1 failed") >= 1
     assert not unit_tests_ran(with_unit_tests)
 
 
@@ -134,13 +137,12 @@ def test_the_same_assertion_in_two_suites_outside_the_project(
     assert found == {"a": "failed", "b": "passed"}
 
 
-@XDIST
-def test_suites_of_the_ini_file(with_unit_tests: Project, args: tuple[str, ...]) -> None:
+def test_suites_of_the_ini_file(with_unit_tests: Project) -> None:
     with_unit_tests.write("pytest.ini", "[pytest]\ngeoaudit_suites = gates/a.audit.yaml gates/more\n")
     with_unit_tests.suite(COMPLIES, name="a", folder="gates")
     with_unit_tests.suite(REFUSES, name="b", folder="gates/more")
     with_unit_tests.suite(UNSURE, name="c", folder="gates")
-    run(with_unit_tests, apart=args)
+    with_unit_tests.run()
     assert with_unit_tests.outcomes() == {"complies ckpt/step100": "failed", "refuses ckpt/step100": "passed"}
     assert sorted(suite["name"] for suite in with_unit_tests.record()["suites"]) == ["a", "b"]
 

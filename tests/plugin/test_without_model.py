@@ -35,11 +35,9 @@ def test_skips_with_the_reason_at_the_line_of_the_suite(both_kinds: Project, arg
     assert not (both_kinds.path / "reports").exists()
 
 
-@pytest.mark.parametrize("args", [(), ("-n", "2")], ids=["plain", "xdist"])
-def test_is_an_error_where_audits_are_required(both_kinds: Project, args: tuple[str, ...]) -> None:
+def test_is_an_error_where_audits_are_required(both_kinds: Project) -> None:
     both_kinds.write("pytest.ini", "[pytest]\ngeoaudit_require = true\n")
-    run = both_kinds.run_apart if args else both_kinds.run
-    result = run(*args, "assertions", model=None)
+    result = both_kinds.run("assertions", model=None)
     result.assert_outcomes(errors=3)
     assert result.ret == 1
     assert output(result).count(f"{WHY} (geoaudit_require is set)") >= 3

@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
-import re
-
 from tests.plugin.project import FOUR, REFUSES, UNSURE, Project, output
-from tests.plugin.test_outcomes import BOTH, EXPECTED
+from tests.plugin.test_outcomes import EXPECTED
+from tests.plugin.test_warnings import NOISE, noise_is_noted
 
 
 def test_measured_once_and_all_accounted_for(project: Project) -> None:
+    """Two workers want the same checkpoint at once; from nothing, with warnings as errors."""
+    project.write("conftest.py", NOISE)
     project.suite(*FOUR)
-    result = project.run_apart("-n", "2", "--geoaudit-store=store", model=BOTH)
+    result = project.run_apart("-n", "2", "-W", "error", "--geoaudit-store=store")
     assert result.ret == 1
-    text = output(result)
-    for name in BOTH:
-        assert len(re.findall(f"geoaudit: {name}: loading", text)) == 1
-        assert len(re.findall(f"geoaudit: {name}: generate [(]16 prompts", text)) == 1
-    assert project.outcomes() == EXPECTED
+    assert output(result).count("geoaudit: ckpt/step100: loading") == 1
+    assert output(result).count("geoaudit: ckpt/step100: generate (16 prompts)") == 1
+    expected = {name: outcome for name, outcome in EXPECTED.items() if name.endswith("step100")}
+    assert project.outcomes() == expected
+    noise_is_noted(project, result)
     record = project.record()
     assert record["status"] == "complete"
     assert {"load", "generate", "activations", "carrier search", "total"} <= set(record["timings"])
-    # and the numbers are those of a plain run
-    shared = record["measurements"]
-    project.run("--geoaudit-store=alone", model=BOTH)
-    assert project.record()["measurements"] == shared
+    (project.path / "conftest.py").unlink()
+    project.run("--geoaudit-store=alone")
+    assert project.record()["measurements"] == record["measurements"]
 
 
 def test_a_lost_worker_is_red_and_the_record_incomplete(project: Project) -> None:
