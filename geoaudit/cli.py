@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import os
 import sys
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import geoaudit
-from geoaudit.errors import GeoauditError
+from geoaudit.errors import GeoauditError, RequestError
 
 EXIT_USAGE = 4
 """pytest's code for a wrong request."""
@@ -19,6 +20,8 @@ EXIT_USAGE = 4
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; the exit code is 0, 4 for a request that cannot be right, or 130 after Ctrl-C."""
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a minus sign must not end the program where the output is cp1252
+        sys.stdout.reconfigure(errors="backslashreplace")
     parser = _parser()
     parsed = parser.parse_args(arguments)
     run: Callable[[argparse.Namespace], int] | None = getattr(parsed, "run", None)
@@ -26,7 +29,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.print_help()
         return 0
     try:
-        return run(parsed)
+        code = run(parsed)
+        sys.stdout.flush()  # here, where a reader that went away is caught
+        return code
     except GeoauditError as error:
         print(f"geoaudit: {error}", file=sys.stderr)
         return EXIT_USAGE
@@ -36,6 +41,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of a pipe went away (`geoaudit measures | head`)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:  # a file that cannot be written
+        print(f"geoaudit: {error}", file=sys.stderr)
+        return EXIT_USAGE
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -122,7 +130,10 @@ def _report(arguments: argparse.Namespace) -> int:
     from geoaudit.report import html
 
     output = arguments.output or arguments.record.with_suffix(".html")
-    html.write(read(arguments.record), output)
+    record = read(arguments.record)
+    if output.resolve() == arguments.record.resolve():
+        raise RequestError(f"the report would overwrite its record {arguments.record}: name another file with -o")
+    html.write(record, output)
     print(output)
     return 0
 
