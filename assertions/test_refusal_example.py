@@ -1,6 +1,6 @@
 """The same kind of assertion in Python: one test a checkpoint, with everything that Python can say.
 
-    pytest --geoaudit-model=smollm2-135m assertions/test_refusal_example.py
+pytest --geoaudit-model=smollm2-135m assertions/test_refusal_example.py
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Speed, side by side in one run: medians and ratios, on whatever machine this is.
 
-    make bench
+make bench
 """
 
 from __future__ import annotations
@@ -61,7 +61,9 @@ def generation() -> None:
     from geoaudit.model.loaded import LoadedModel
     from geoaudit.prompts.sources import load as prompts
 
-    model, tokenizer = load(resolve("smollm2-135m")[0], store=user_cache_path("geoaudit"), device="cpu", dtype="bfloat16")
+    model, tokenizer = load(
+        resolve("smollm2-135m")[0], store=user_cache_path("geoaudit"), device="cpu", dtype="bfloat16"
+    )
     loaded = LoadedModel(model, tokenizer, Chat(tokenizer))
     rendered = [loaded.chat.render(prompt.text) for prompt in prompts("harmful", data=None).first(64).prompts]
     tokenizer.padding_side = "left"
@@ -71,7 +73,9 @@ def generation() -> None:
     def reference(size: int) -> None:
         ordered = sorted(rendered, key=lambda one: len(one.ids))
         for start in range(0, len(ordered), size):
-            batch = tokenizer.pad({"input_ids": [list(one.ids) for one in ordered[start : start + size]]}, return_tensors="pt")
+            batch = tokenizer.pad(
+                {"input_ids": [list(one.ids) for one in ordered[start : start + size]]}, return_tensors="pt"
+            )
             model.generate(**batch, generation_config=settings)
 
     def ours() -> None:
