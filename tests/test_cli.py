@@ -99,7 +99,12 @@ def process(*arguments: str, stdout: int, **environment: str) -> tuple[int, byte
         stdout=stdout,
         stderr=subprocess.PIPE,
         check=False,
-        env={**os.environ, "PYTHONPATH": str(Path(geoaudit.__file__).parents[1]), **environment},
+        env={
+            **os.environ,
+            "PYTHONPATH": str(Path(geoaudit.__file__).parents[1]),
+            "PYTHONUNBUFFERED": "",
+            **environment,
+        },
     )
     return run.returncode, run.stdout or b"", run.stderr
 

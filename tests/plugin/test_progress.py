@@ -29,7 +29,7 @@ import sys, time, filelock
 
 with filelock.FileLock(sys.argv[1]):
     print("held", flush=True)
-    time.sleep(1.4)
+    time.sleep(3)
 """
 
 
