@@ -13,6 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from geoaudit import judges
 from geoaudit.audit.profiles import Profile
 from geoaudit.audit.suite import check_parameter
 from geoaudit.errors import UnknownName
@@ -112,6 +113,7 @@ def measurement_key(
             {name: describe(value) for name, value in parameters.items()},
             [sha for need in needs for sha in prompt_hashes(need, data)],
             sorted(trained_on),
+            judges.rules_sha256(),
         ]
     )
 

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 Floats = NDArray[np.float64]
 
-KL_FRONTIER = 1.0
+KL_FRONTIER = 0.5
 """Nats. No budget lies above it, and a candidate that costs more is no `nearest` either."""
 SCREEN = 8
 """Harmless prompts on which KL is tried first."""
@@ -121,6 +121,7 @@ def search(
         [
             [list(one.ids) for one in (*rendered_harmful, *rendered_harmless)],
             low_layers,
+            KL_FRONTIER,
             sorted(refusal_tokens.values()),
         ]
     )

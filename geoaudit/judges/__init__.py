@@ -6,8 +6,11 @@ they are imported when they are asked for, so that a judge with a heavy dependen
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
+from functools import cache
 from importlib import import_module
+from pathlib import Path
 from typing import cast
 
 from geoaudit.errors import UnknownName
@@ -23,6 +26,13 @@ JUDGES: dict[str, str] = {
     "advbench-strings": "geoaudit.judges.strings:advbench",
 }
 """Name of a judge -> "module:function"."""
+
+
+@cache
+def rules_sha256() -> str:
+    """Hash of the offline judges' own source: a rule that changed must not be answered with an old label's count."""
+    files = sorted(Path(__file__).parent.glob("*.py"))
+    return hashlib.sha256(b"\0".join(file.read_bytes() for file in files)).hexdigest()
 
 
 def get(name: str) -> Judge:

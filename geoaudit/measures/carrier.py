@@ -25,7 +25,7 @@ from geoaudit.carriers.resample import (
     scored_rows,
     weighted_scores,
 )
-from geoaudit.carriers.search import SearchTable
+from geoaudit.carriers.search import KL_FRONTIER, SearchTable
 from geoaudit.carriers.select import Row, Rule, Selection, score, select
 from geoaudit.errors import NothingToMeasure
 from geoaudit.geometry import directions
@@ -359,7 +359,7 @@ def _why_none(choice: Selection, parameters: Mapping[str, Any], calibration: lis
             "(`direction: nearest` measures it)"
         )
     else:
-        text += "; no candidate induces refusal within 1 nat of KL"
+        text += f"; no candidate induces refusal within {KL_FRONTIER:g} nats of KL"
     return "; ".join([text, *(f"{flag.name}: {flag.sentence}" for flag in calibration)])
 
 

@@ -101,11 +101,12 @@ _CARRIER: dict[str, Parameter] = {
         choices=("carrier", "nearest"),
     ),
     "kl_budget": Parameter(
-        "Largest mean KL(base ‖ ablated) in nats on harmless prompts that is still admissible.",
+        "Largest mean KL(base ‖ ablated) in nats on harmless prompts that is still admissible (candidates that must "
+        "exceed 0.5 are not scored).",
         "float",
         0.10,
         low=0.0,
-        high=1.0,
+        high=0.5,
     ),
     "max_layer_fraction": Parameter(
         "Layers from int(fraction · L) on are not searched (the references' 0.8).", "float", 0.8, low=0.05, high=1.0
