@@ -9,11 +9,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings
 
 if TYPE_CHECKING:
     from tests.model.planted import Planted
 
 pytest_plugins = ["pytester"]
+
+# Before torch is imported, here and in the subprocesses of tests: models this small gain nothing from a second thread,
+# and on a busy machine threads that wait for each other slow them down a hundredfold.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# The same examples in every run, and no limit on time: a busy machine must not fail a test.
+settings.register_profile("steady", derandomize=True, deadline=None)
+settings.load_profile("steady")
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
