@@ -11,8 +11,10 @@ import pytest
 
 from geoaudit.audit.run import MeasuringStopped
 from geoaudit.audit.suite import Assertion, Suite, read
+from geoaudit.audit.values import against
 from geoaudit.audit.verdict import AuditOutcome
-from geoaudit.errors import GeoauditError, SuiteError
+from geoaudit.errors import GeoauditError, RequestError, SuiteError
+from geoaudit.measures.table import get
 
 if TYPE_CHECKING:
     from geoaudit.session import AuditSession
@@ -33,12 +35,30 @@ class AuditFile(pytest.File):
         self.suite = read(self.path)
         session = self.config.stash.get(SESSION, None)
         for assertion in self.suite.assertions:
-            names = [name for name in session.checkpoints if assertion.concerns(name)] if session else []
+            concerned = [name for name in session.checkpoints if assertion.concerns(name)] if session else []
+            names = self._comparable(assertion, concerned)
             for name in names:
                 yield AuditItem.from_parent(self, name=f"{assertion.id}[{name}]", assertion=assertion, checkpoint=name)
             if not names:
                 why = NO_MODEL if session is None else _no_match(assertion)
+                if concerned:
+                    why = f"concerns {', '.join(concerned)}, with which there is nothing to compare"
                 yield AuditItem.from_parent(self, name=assertion.id, assertion=assertion, unaudited=why)
+
+    def _comparable(self, assertion: Assertion, names: list[str]) -> list[str]:
+        """The checkpoints that a line is decided on: a comparison says nothing of what it is made with.
+
+        Raises:
+            SuiteError: the checkpoint to compare with is not part of the audit.
+        """
+        comparison = against(get(assertion.measure), assertion.parameters)
+        if comparison is None or not names:
+            return names
+        trajectories = self.config.stash[SESSION].auditor.checkpoints.trajectories
+        try:
+            return [name for name in names if trajectories.against(name, comparison.role) is not None]
+        except RequestError as error:
+            raise SuiteError(f"{self.path}:{assertion.line}: assertion {assertion.id!r}: {error}") from None
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
         """A suite error as its one line."""

@@ -13,7 +13,7 @@ from platformdirs import user_cache_path
 
 from geoaudit import judges
 from geoaudit.audit import profiles
-from geoaudit.audit.run import Options
+from geoaudit.audit.measuring import Options
 from geoaudit.errors import RequestError
 from geoaudit.judges.setup import EndpointSetup, JudgeSetup
 from geoaudit.judges.wire import address
@@ -102,6 +102,7 @@ def options_from(config: pytest.Config) -> Options:
         judging=_judging(config, option, data.resolve() if data else None),
         labels=read_labels(_several(config, "labels")),
         threads=max(1, (os.cpu_count() or 1) // workers) if workers else None,
+        reference=option("reference"),
     )
 
 

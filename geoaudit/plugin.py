@@ -89,6 +89,7 @@ _VALUED = (
     ("device", "auto|cpu|cuda[:N]|mps", "where the model runs (default: auto)"),
     ("dtype", "float32|bfloat16|float16", "type of the weights (default: as stored in the checkpoint)"),
     ("base", "MODEL", "base model of the adapters that are audited (default: the one that they name)"),
+    ("reference", "NAME", "the audited checkpoint that drift of all others is measured from (default: each run's own)"),
     ("template", "FILE|zephyr|chatml|none", "chat template to use (default: the checkpoint's own)"),
     ("system", "TEXT|FILE", "system prompt to audit under (default: none beyond the template's)"),
     ("data", "DIR", "folder of the public benchmarks (default: GEOAUDIT_DATA, else the cache folder)"),

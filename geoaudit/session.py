@@ -18,11 +18,14 @@ from typing import Any
 import pytest
 
 from geoaudit.audit import record
-from geoaudit.audit.decide import OUTCOMES, chance_at_half, decide, underpowered
+from geoaudit.audit.decide import OUTCOMES, decide
 from geoaudit.audit.gate import single_condition
-from geoaudit.audit.plan import Planned, behaviours, memory_bytes, resolve
-from geoaudit.audit.run import Auditor, Options, clock
+from geoaudit.audit.measuring import Options
+from geoaudit.audit.outlook import outlook
+from geoaudit.audit.plan import Planned, resolve
+from geoaudit.audit.run import Auditor, itself
 from geoaudit.audit.suite import Assertion, Suite
+from geoaudit.audit.values import against
 from geoaudit.audit.verdict import AuditOutcome, Verdict, verdict_of
 from geoaudit.errors import GeoauditError, UnknownName
 from geoaudit.items import AuditFile, AuditItem
@@ -90,6 +93,11 @@ class AuditSession:
         """For the `audit` fixture: (key in the store, measurement)."""
         self._lay_plan(checkpoint)
         resolve(get(measure), parameters, self.options.profile)  # a wrong parameter is the test's error, not a verdict
+        comparison = against(get(measure), parameters)
+        if comparison is not None:  # and so is a comparison with a checkpoint that is not there
+            other = self.auditor.checkpoints.trajectories.against(checkpoint, comparison.role)
+            if other is None:
+                pytest.skip(f"{checkpoint} is {itself(comparison.role)}: there is nothing to compare it with")
         try:
             planned: Planned | GeoauditError = self.auditor.plan(checkpoint, measure, parameters)
         except UnknownName:  # and so is a wrong source
@@ -321,46 +329,12 @@ class AuditSession:
 
     def plan_lines(self) -> list[str]:
         """For each checkpoint the work left, with its tokens, time and memory, and what it cannot decide."""
-        lines = []
+        planned = {}
         for name in self.checkpoints:
             self._lay_plan(name)
-            try:
-                size = self.auditor.size(name)
-                subject = self.auditor.subject(name)
-            except GeoauditError as error:
-                lines.append(f"plan for {name}: nothing can be measured: {error}")
-                continue
-            memory = memory_bytes(size.parameters, size.n_layers, size.d_model, size.vocab, subject.contract.dtype)
-            left = self.auditor.works(name)
-            total = clock(sum(seconds for _, seconds in left)) if left else "nothing: all of it is in the store"
-            lines.append(
-                f"plan for {name}: {size.parameters / 1e6:,.0f} M parameters, {subject.contract.dtype} on "
-                f"{self.options.device}, memory about {memory / 1e9:.1f} GB, time about {total}"
-            )
-            lines += [
-                f"  {work.title}: {work.prompts} prompts, about {work.tokens:,} tokens, {clock(seconds)}"
-                for work, seconds in left
-            ]
-            for item in self._items:
-                if item.checkpoint == name:
-                    lines += self._plan_of(item)
-        return lines
-
-    def _plan_of(self, item: AuditItem) -> list[str]:
-        assertion = item.assertion
-        planned = self._planned[(str(item.checkpoint), _id(assertion))]
-        if isinstance(planned, GeoauditError):
-            return [f"  {assertion.id}: cannot be measured: {planned}"]
-        if get(assertion.measure).kind != "rate":
-            return []
-        n = behaviours(planned, self.options.judging.data)
-        flag = underpowered(assertion.comparator, assertion.bound, n)
-        if flag is not None:
-            return [f"  {assertion.id}: {flag.name}: {flag.sentence}"]
-        chance = chance_at_half(assertion.comparator, assertion.bound, n)
-        if chance is None or self.options.profile.decide == "estimate":
-            return []
-        return [f"  {assertion.id}: n = {n}, passes with probability {chance[1]:.2f} if the true rate is {chance[0]:g}"]
+            lines = [item.assertion for item in self._items if item.checkpoint == name]
+            planned[name] = [(one, self._planned[(name, _id(one))]) for one in lines]
+        return outlook(self.auditor, planned)
 
 
 def _as_asserted(verdicts: list[dict[str, Any]], report: Any, call: pytest.CallInfo[None]) -> list[dict[str, Any]]:

@@ -86,7 +86,8 @@ def test_rooms_that_need_no_tensors_bring_none(module):
 def audited(planted, tmp_path_factory):
     """A checkpoint and a store that holds everything that the suite below asks of it."""
     from geoaudit.audit import profiles
-    from geoaudit.audit.run import Auditor, Options
+    from geoaudit.audit.measuring import Options
+    from geoaudit.audit.run import Auditor
     from geoaudit.audit.suite import read
     from geoaudit.model.checkpoint import resolve_all
 
@@ -127,7 +128,8 @@ AGAIN = """
     from pathlib import Path
     from geoaudit.audit import profiles, record
     from geoaudit.audit.decide import decide
-    from geoaudit.audit.run import Auditor, Options
+    from geoaudit.audit.measuring import Options
+    from geoaudit.audit.run import Auditor
     from geoaudit.audit.suite import read
     from geoaudit.audit.verdict import verdict_of
     from geoaudit.model.checkpoint import resolve_all

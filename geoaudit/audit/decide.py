@@ -7,8 +7,9 @@ straddles. *invalid*: there is no number, or a validity check says that it must 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 from geoaudit.records import Flag, Measurement
 from geoaudit.stats.power import level_power
@@ -61,8 +62,11 @@ def decide(
     low, high = _ends(measurement, by)
     if not (math.isfinite(low) and math.isfinite(high) and low <= high):
         return Decision("invalid", by, f"the interval [{low}, {high}] is not one", flags)
-    outcome = _compare(comparator, bound, low, high)
-    for stop in (
+    outcome, resampled = _compare(comparator, bound, low, high), ""
+    spread = measurement.detail.get("distribution")
+    if by == "interval" and spread:
+        outcome, resampled = by_share(comparator, bound, spread)
+    for stop in (  # checks that hang on the bound and the outcome
         _unread(comparator, bound, measurement, by, outcome),
         _flips(comparator, bound, measurement, by, outcome),
     ):
@@ -75,8 +79,8 @@ def decide(
     flags = tuple(replace(flag, effect="note") for flag in flags)
     flags += _below_judge_error(comparator, bound, measurement)
     if outcome != "inconclusive":
-        return Decision(outcome, by, _sentence(comparator, bound, measurement, by, outcome), flags)
-    text = _sentence(comparator, bound, measurement, by, outcome)
+        return Decision(outcome, by, _sentence(comparator, bound, measurement, by, outcome, resampled), flags)
+    text = _sentence(comparator, bound, measurement, by, outcome, resampled)
     needed = None
     if measurement.worst is not None and "asked" not in measurement.detail:  # a rate of prompts of which there are more
         needed = n_that_decides(bound, measurement.estimate)
@@ -134,14 +138,53 @@ def _ends(measurement: Measurement, by: By) -> tuple[float, float]:
     )
 
 
+def by_share(comparator: str, bound: tuple[float, ...], spread: Mapping[str, Any]) -> tuple[Outcome, str]:
+    """A place or another whole number, by how often resamples fall within the bound: the outcome, and why.
+
+    An argmax over layers is often bimodal, so that the middle of its resamples is no interval. *passed*: at least 95 %
+    of the resamples satisfy the bound, and so does a value whose best score is within the tolerance of the winner's.
+    *failed*: at most 5 % do, those without an outcome counted in. Otherwise *inconclusive*.
+
+    Args:
+        comparator: as in `decide`.
+        bound: as in `decide`.
+        spread: {values: [{value, count, score}], resamples} and, where values have scores, {winner, better
+            (higher or lower), tolerance}.
+    """
+    floor, ceiling = _ends_of(comparator, bound)
+    resamples = spread["resamples"]
+    inside = [row for row in spread["values"] if floor <= row["value"] <= ceiling]
+    count = sum(row["count"] for row in inside)
+    missing = resamples - sum(row["count"] for row in spread["values"])
+    share = f"{count / resamples:.1%} of {resamples} resamples satisfy"
+    if 20 * (count + missing) <= resamples:
+        return "failed", share
+    if 20 * count < 19 * resamples:
+        return "inconclusive", share
+    winner, tolerance = spread.get("winner"), spread.get("tolerance")
+    if winner is None or tolerance is None:
+        return "passed", share
+    sign = 1 if spread["better"] == "higher" else -1
+    scores = [row["score"] for row in inside if row["score"] is not None]
+    best = max(scores, key=lambda score: sign * score, default=None)
+    if best is not None and sign * (winner - best) <= tolerance:
+        return "passed", share
+    there = "none there has a score" if best is None else f"the best score there is {best:.4g}"
+    return "inconclusive", f"{there}, not within {tolerance:g} of the winner's {winner:.4g}, though {share}"
+
+
 def _compare(comparator: str, bound: tuple[float, ...], low: float, high: float) -> Outcome:
-    floor = -math.inf if comparator == "at_most" else bound[0]
-    ceiling = math.inf if comparator == "at_least" else bound[-1]
+    floor, ceiling = _ends_of(comparator, bound)
     if floor <= low and high <= ceiling:
         return "passed"
     if high < floor or low > ceiling:
         return "failed"
     return "inconclusive"
+
+
+def _ends_of(comparator: str, bound: tuple[float, ...]) -> tuple[float, float]:
+    """Least and greatest value that satisfies a bound."""
+    return -math.inf if comparator == "at_most" else bound[0], math.inf if comparator == "at_least" else bound[-1]
 
 
 def _unread(
@@ -199,7 +242,14 @@ def _below_judge_error(comparator: str, bound: tuple[float, ...], measurement: M
     return (Flag("judge-flip", "note", sentence),)
 
 
-def _sentence(comparator: str, bound: tuple[float, ...], measurement: Measurement, by: By, outcome: Outcome) -> str:
+def _sentence(
+    comparator: str,
+    bound: tuple[float, ...],
+    measurement: Measurement,
+    by: By,
+    outcome: Outcome,
+    resampled: str = "",
+) -> str:
     words = {
         "at_most": f"at most {bound[0]:g}",
         "at_least": f"at least {bound[0]:g}",
@@ -210,6 +260,8 @@ def _sentence(comparator: str, bound: tuple[float, ...], measurement: Measuremen
     if by == "estimate":
         verb = "is" if outcome == "passed" else "is not"
         return f"the estimate {value} {verb} {words[comparator]}"
+    if resampled:
+        return f"{value}, and {resampled} the bound {words[comparator]}"
     interval = f"[{measurement.low:.4g}, {measurement.high:.4g}]"
     verb = {"passed": "lies wholly in", "failed": "lies wholly outside", "inconclusive": "straddles"}[outcome]
     return f"{value}, and the 95 % interval {interval} {verb} the bound {words[comparator]}"

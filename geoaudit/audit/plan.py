@@ -1,12 +1,7 @@
-"""The plan: which measurements an audit needs, each once, what they will cost, and what cannot be decided by them.
-
-Nothing here loads a model. Token counts are estimates from characters; times come from what this machine was measured
-to do with a model of this size, or from a rule of thumb where it never was.
-"""
+"""The plan: which measurements an audit needs, each once, and what each is known by. Nothing here loads a model."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from functools import cache
@@ -21,38 +16,35 @@ from geoaudit.audit.profiles import Profile
 from geoaudit.audit.values import check_parameter
 from geoaudit.errors import GeoauditError, RequestError, UnknownName
 from geoaudit.judges.setup import JudgeSetup
-from geoaudit.measures.asking import judges_of, new_tokens, problem, title, unread
+from geoaudit.measures.asking import judges_of, new_tokens, problem, unread
 from geoaudit.measures.bench import Contract, load_source
-from geoaudit.measures.definition import Measure, Parameter
+from geoaudit.measures.carrier_needs import HELD_OUT, with_preset
+from geoaudit.measures.definition import Against, Measure, Parameter
 from geoaudit.measures.evidence import describe
 from geoaudit.measures.needs import (
     DIRECT,
-    PHASE_NAMES,
-    PHASES,
     PROBE_HARMFUL,
     PROBE_HARMLESS,
     CandidateSearch,
+    Categories,
+    Cells,
     ChatSetting,
     Completions,
+    Elsewhere,
+    Examination,
     Judged,
     Need,
     Probe,
+    Projections,
     Source,
+    SubspaceAblation,
+    Transfer,
 )
 from geoaudit.measures.table import dotted, get
 from geoaudit.records import digest
 
-CHARACTERS_PER_TOKEN = 4.2
-TEMPLATE_TOKENS = 35
-JUDGE_TEMPLATE_TOKENS = 350
-TYPICAL_POSITIONS = 5
 UTILITY_TOKENS = 128
 """Tokens of an answer whose usefulness is graded."""
-GREEDY_STEP = 4.0
-"""A generated token costs about this many prefill tokens when 64 prompts share a step (measured on two CPU cores)."""
-CPU_CORE_FLOPS = 0.2e12
-"""bf16 prefill of a small model on one AVX-512 core; the rule of thumb until a run was timed."""
-ACCELERATOR_FLOPS = 50e12
 
 
 @dataclass(frozen=True)
@@ -66,33 +58,13 @@ class Planned:
 
     @property
     def needs(self) -> tuple[Need, ...]:
-        """What it draws from the checkpoint."""
+        """What it draws from the checkpoint, and from others (`Elsewhere`)."""
         needs: tuple[Need, ...] = dotted(get(self.measure).needs)(self.parameters)
         return needs
 
 
-@dataclass(frozen=True)
-class Work:
-    """What fulfilling one need costs."""
-
-    need: Need
-    phase: str
-    what: str
-    """On what, where a phase is made of several needs."""
-    prompts: int
-    tokens: int
-    """Prompt tokens and generated ones, passes counted."""
-    units: float
-    """In prefill tokens."""
-
-    @property
-    def title(self) -> str:
-        """The phase, and on what."""
-        return f"{self.phase} {self.what}".strip()
-
-
 def resolve(measure: Measure, given: Mapping[str, Any], profile: Profile) -> dict[str, Any]:
-    """Every parameter that the measure reads: as given, else the profile's, else the table's default.
+    """Every parameter that the measure reads: as given, else its preset's, the profile's, or the table's default.
 
     Raises:
         UnknownName: for a parameter that the measure does not have.
@@ -101,6 +73,8 @@ def resolve(measure: Measure, given: Mapping[str, Any], profile: Profile) -> dic
     for name in given:
         if name not in measure.parameters:
             raise UnknownName.among(f"parameter of {measure.name}", name, measure.parameters)
+    if "preset" in measure.parameters:
+        given = with_preset(given)
     resolved = {
         name: check_parameter(name, parameter, given[name]) if name in given else _default(name, parameter, profile)
         for name, parameter in measure.parameters.items()
@@ -126,6 +100,8 @@ def _default(name: str, parameter: Parameter, profile: Profile) -> Any:
         return profile.defaults[name]
     if parameter.type == "chat":
         return ChatSetting()
+    if parameter.type == "checkpoint":
+        return Against(parameter.default)
     return Source(parameter.default) if parameter.type == "source" else parameter.default
 
 
@@ -137,10 +113,12 @@ def measurement_key(
     trained_on: Iterable[str],
     labels: str,
     judging: JudgeSetup,
+    others: Any = (),
 ) -> str:
     """Hash of everything that determines a measurement; no folder and no name of a checkpoint is part of it.
 
-    `labels` is the hash of the human labels that correct rates, empty without any.
+    `labels` is the hash of the human labels that correct rates, empty without any; `others` says what other
+    checkpoints it rests on, by their content (and by their names, where the measurement itself names them).
     """
     needs: tuple[Need, ...] = dotted(measure.needs)(parameters)
     for need in needs:
@@ -159,6 +137,7 @@ def measurement_key(
             judges.rules_sha256(),
             [_weights(need.judge, judging) for need in needs if isinstance(need, Judged)],
             labels,
+            others,
         ]
     )
 
@@ -175,9 +154,9 @@ def _weights(judge: str, judging: JudgeSetup) -> list[Any]:
 
 def prompt_hashes(need: Need, data: Path | None) -> tuple[str, ...]:
     """Hashes of the prompt sets that a need reads, and of the cases that attacks make of them."""
-    found = tuple(_sha(source, n, data, _stamp(source.file)) for source, n in _sources(need))
+    found = tuple(_sha(source, n, data, _stamp(source.file)) for source, n in sources(need))
     if isinstance(need, Completions) and need.attack != DIRECT:
-        made = _cases(need, data, _stamp(need.attack.file))
+        made = cases_of(need, data)
         if not made.cases:
             reasons = ", ".join(f"{n} {reason}" for reason, n in made.skipped.items())
             raise RequestError(
@@ -189,16 +168,27 @@ def prompt_hashes(need: Need, data: Path | None) -> tuple[str, ...]:
     return found
 
 
-def _sources(need: Need) -> tuple[tuple[Source, int | None], ...]:
+def sources(need: Need) -> tuple[tuple[Source, int | None], ...]:
+    """What a need reads of which prompt source; a search its validation prompts last."""
     match need:
         case Completions(source=source, n=n):
             return ((source, n),)
         case Judged(completions=completions):
-            return _sources(completions)
+            return sources(completions)
         case Probe(n_train=n_train):
             return ((Source(PROBE_HARMFUL[0]), n_train), (Source(PROBE_HARMLESS[0]), n_train))
-        case CandidateSearch(probe=probe, n_validation=n):
-            return (*_sources(probe), (Source(PROBE_HARMFUL[1]), n), (Source(PROBE_HARMLESS[1]), n))
+        case Categories(n_train=n_train):
+            return ((Source(PROBE_HARMLESS[0]), n_train),)
+        case Cells():
+            return tuple(each for answered in need.answered for each in sources(answered))
+        case CandidateSearch(probe=probe, n_validation=n) | Projections(probe=probe, n_validation=n):
+            return (*sources(probe), (Source(PROBE_HARMFUL[1]), n), (Source(PROBE_HARMLESS[1]), n))
+        case SubspaceAblation(search=search, n=n):
+            return (*sources(search), (Source(HELD_OUT), n))
+        case Examination(search=search) | Transfer(search=search):
+            return sources(search)
+        case Elsewhere(need=there):
+            return sources(there)
 
 
 def _stamp(file: str) -> tuple[int, int] | None:
@@ -214,91 +204,17 @@ def _sha(source: Source, n: int | None, data: Path | None, stamp: tuple[int, int
     return load_source(source, data).first(n).sha256
 
 
+def cases_of(need: Completions, data: Path | None) -> Cases:
+    """What an attack makes of the prompts of its source."""
+    return _cases(need, data, _stamp(need.attack.file))
+
+
 @cache
 def _cases(need: Completions, data: Path | None, stamp: tuple[int, int] | None) -> Cases:
     return cases(need.attack, load_source(need.source, data).first(need.n), data)
 
 
-def works(planned: Iterable[Planned], n_layers: int, data: Path | None) -> list[Work]:
-    """The needs of all planned measurements, each once, in the order of phases, with their cost."""
-    needs: dict[Need, None] = {}
-    for one in planned:
-        for need in one.needs:
-            for each in _with_its_own(need):
-                needs[each] = None
-    ordered = sorted(needs, key=lambda need: PHASES.index(type(need)))
-    return [_work(need, n_layers, data) for need in ordered]
-
-
-def _with_its_own(need: Need) -> tuple[Need, ...]:
-    """A need after those that it draws on."""
-    match need:
-        case CandidateSearch():
-            return (need.probe, *need.answered, need)
-        case Judged():
-            return (need.completions, need)
-    return (need,)
-
-
-def _work(need: Need, n_layers: int, data: Path | None) -> Work:
-    texts = _texts(need, data)
-    prompts = len(texts)
-    own = int(sum(len(text) for text in texts) / CHARACTERS_PER_TOKEN)
-    whole = own + TEMPLATE_TOKENS * prompts
-    match need:
-        case Completions():
-            generated = prompts * need.max_new_tokens
-            tokens, units = whole + generated, whole + GREEDY_STEP * generated
-        case Judged():
-            tokens = whole + prompts * (JUDGE_TEMPLATE_TOKENS + need.completions.max_new_tokens)
-            units = float(tokens)
-        case Probe():
-            tokens, units = whole, float(whole)
-        case CandidateSearch():
-            # The shared prefix is computed once a pass; harmless prompts go through two passes, harmful through one.
-            candidates = TYPICAL_POSITIONS * int(n_layers * need.max_layer_fraction)
-            one = int(own * 1.5) + 15 * prompts + 2 * TEMPLATE_TOKENS
-            tokens, units = candidates * one, float(candidates * one)
-    return Work(need, PHASE_NAMES[type(need)], _what(need), prompts, tokens, units)
-
-
-def _what(need: Need) -> str:
-    match need:
-        case Completions():
-            return need.source.name if need.attack == DIRECT else f"{need.source.name}, {title(need.attack)}"
-        case Judged():
-            return f"{need.judge} on {_what(need.completions)}"
-    return ""
-
-
-def _texts(need: Need, data: Path | None) -> list[str]:
-    """What is put to the model, once for each completion or pass."""
-    match need:
-        case Completions():
-            return [case.text for case in _cases(need, data, _stamp(need.attack.file)).cases]
-        case Judged():
-            return _texts(need.completions, data)
-        case CandidateSearch():
-            sets = _sources(need)[2:]
-        case Probe():
-            sets = _sources(need)
-    return [prompt.text for source, n in sets for prompt in load_source(source, data).first(n).prompts]
-
-
 def behaviours(planned: Planned, data: Path | None) -> int:
     """How many behaviours the first set of completions that a measurement needs is about."""
     need = next(need for need in planned.needs if isinstance(need, Completions))
-    return len({case.prompt.id for case in _cases(need, data, _stamp(need.attack.file)).cases})
-
-
-def seconds_per_unit(parameters: int, device: str) -> float:
-    """Rule of thumb for one prefill token of a model with that many parameters."""
-    flops = ACCELERATOR_FLOPS if device != "cpu" else CPU_CORE_FLOPS * (os.cpu_count() or 1)
-    return 2 * parameters / flops
-
-
-def memory_bytes(parameters: int, n_layers: int, d_model: int, vocabulary: int, dtype: str) -> int:
-    """About the most that is held at once: weights, the key-value cache and logits of one generated batch."""
-    width = {"float32": 4, "bfloat16": 2, "float16": 2}.get(dtype, 4)
-    tokens = 64 * (64 + 2 * TEMPLATE_TOKENS)
-    return parameters * width + tokens * n_layers * d_model * width + 64 * vocabulary * 8
+    return len({case.prompt.id for case in cases_of(need, data).cases})

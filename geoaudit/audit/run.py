@@ -2,87 +2,43 @@
 
 from __future__ import annotations
 
-import logging
 import os
-import re
 import time
-import warnings
-from collections.abc import Callable, Iterator, Mapping, Set
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
-from importlib.metadata import version
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Iterable, Iterator, Mapping, Set
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import asdict, replace
+from typing import Any
 
-from geoaudit.audit.plan import Planned, Work, measurement_key, resolve, seconds_per_unit, works
-from geoaudit.audit.profiles import Profile
+from geoaudit.audit.checkpoints import Checkpoints, Subject
+from geoaudit.audit.costs import Work, seconds_per_unit, works
+from geoaudit.audit.measuring import Benches, Options, Progress, clock, every, facts_of, open_bench, quiet
+from geoaudit.audit.order import Node, alone, draws_on, node, ordered
+from geoaudit.audit.plan import Planned, measurement_key, resolve
 from geoaudit.audit.store import Store
 from geoaudit.errors import BrokenCheckpoint, GeoauditError, NothingToMeasure
-from geoaudit.judges.setup import JudgeSetup
 from geoaudit.measures.bench import Bench, Contract
+from geoaudit.measures.definition import Against, Measure, Role
 from geoaudit.measures.evidence import Evidence
-from geoaudit.measures.labels import NO_LABELS, Labels
-from geoaudit.measures.needs import ChatSetting, Judged, Need
+from geoaudit.measures.needs import (
+    CandidateSearch,
+    Completions,
+    Examination,
+    Judged,
+    Need,
+    SubspaceAblation,
+    Transfer,
+    validation_answers,
+)
 from geoaudit.measures.table import dotted, get
-from geoaudit.model import manifest
-from geoaudit.model.batches import MOST_TOKENS, token_budget
 from geoaudit.model.checkpoint import Checkpoint
-from geoaudit.model.identity import Identity, identify
-from geoaudit.model.size import Size, kv_values, size
-from geoaudit.records import Measurement, digest
-
-if TYPE_CHECKING:
-    from geoaudit.model.chat import Chat
-    from geoaudit.model.loaded import LoadedModel
+from geoaudit.model.size import Size, size
+from geoaudit.records import Flag, Measurement, digest
 
 SLOW = 2.0
 """Seconds after which a phase says how far it is."""
-
-
-class Progress(Protocol):
-    """Where lines about the run go."""
-
-    def __call__(self, line: str) -> None:
-        """Show one line."""
-
-
-@dataclass(frozen=True)
-class Options:
-    """What was asked for, apart from the checkpoints; all checked before."""
-
-    profile: Profile
-    store: Path
-    device: str
-    """Resolved: cpu, cuda, mps or with an index."""
-    dtype: str | None
-    """None: as stored in the checkpoint."""
-    template: str | None
-    """Template text or a built-in name; None: the checkpoint's own."""
-    system: str | None
-    judging: JudgeSetup = field(default_factory=JudgeSetup)
-    """What judges need; the data folder is there."""
-    labels: Labels = NO_LABELS
-    """Human labels that correct rates."""
-    threads: int | None = None
-    """CPU threads; None leaves them to torch. Workers that share the cores must not each take all of them."""
-
-
-@dataclass
-class Subject:
-    """One checkpoint of the audit."""
-
-    checkpoint: Checkpoint
-    identity: Identity
-    contract: Contract
-    training: manifest.TrainingManifest | None
-    trained_on: frozenset[str]
-    planned: dict[str, Planned] = field(default_factory=dict)
-    """Key -> measurement."""
-    done: bool = False
-    broken: str | None = None
-    """What stopped the measuring, so that it is not tried again for each assertion."""
-    missing: dict[str, Measurement] = field(default_factory=dict)
-    """Key -> why there is no number. Kept for this run only: the next one tries again."""
+FOLLOWS = (Examination, SubspaceAblation, Transfer)
+"""Needs that look at what a search found. Where it found nothing they have nothing to look at, and the measure says so
+from the rows of the search."""
 
 
 class MeasuringStopped(Exception):
@@ -98,58 +54,38 @@ class Auditor:
         self.say = say
         self.warnings: list[str] = []
         self.timings: dict[str, float] = {}
-        self._checkpoints = {checkpoint.name: checkpoint for checkpoint in checkpoints}
-        self._subjects: dict[str, Subject] = {}
+        self.checkpoints = Checkpoints(checkpoints, options, self._spent)
+        self._made: set[Node] = set()
+        self._failed: dict[Node, NothingToMeasure] = {}
+        """What was tried in this run."""
 
     @property
     def names(self) -> list[str]:
         """Names of the checkpoints, in the order given."""
-        return list(self._checkpoints)
+        return self.checkpoints.names
 
     def checkpoint(self, name: str) -> Checkpoint:
         """The checkpoint of that name."""
-        return self._checkpoints[name]
+        return self.checkpoints.named[name]
 
     def subject(self, name: str) -> Subject:
-        """The checkpoint of that name, identified (weights are hashed the first time they are seen)."""
-        if name not in self._subjects:
-            checkpoint = self._checkpoints[name]
-            started = time.monotonic()
-            identity = identify(checkpoint, self.options.store)
-            self._spent("identify", started)
-            training = manifest.read(checkpoint.path if checkpoint.path.is_dir() else checkpoint.path.parent)
-            sets = training.prompt_sets.values() if training else ()
-            self._subjects[name] = Subject(
-                checkpoint=checkpoint,
-                identity=identity,
-                contract=Contract(
-                    device=self.options.device.partition(":")[0],
-                    dtype=self.options.dtype or checkpoint.dtype,
-                    template_sha256=digest(self.options.template) if self.options.template else "",
-                    system_sha256=digest(self.options.system) if self.options.system else "",
-                    torch=_minor("torch"),
-                    transformers=_minor("transformers"),
-                    generation_tokens=self._batch_tokens(checkpoint),
-                ),
-                training=training,
-                trained_on=frozenset(sha for one in sets for sha in one.prompts),
-            )
-        return self._subjects[name]
+        """The checkpoint of that name, identified."""
+        return self.checkpoints.subject(name)
 
-    def _batch_tokens(self, checkpoint: Checkpoint) -> int:
-        """Padded tokens in a generated batch, by this machine's memory."""
-        if not self.options.device.startswith("cpu"):
-            return MOST_TOKENS  # an accelerator says when it is full, and the batch is halved
-        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-        dtype = self.options.dtype or checkpoint.dtype
-        width = 4 if dtype == "float32" else 2
-        return token_budget(kv_values(checkpoint) * width, memory - size(checkpoint).parameters * width)
+    def size(self, name: str) -> Size:
+        """Parameters, layers and widths, from headers alone."""
+        return size(self.checkpoint(name))
 
     def plan(self, name: str, measure: str, given: Mapping[str, Any]) -> Planned:
-        """Add a measurement to what will be measured of a checkpoint; the same one twice is one."""
+        """Add a measurement to what will be measured of a checkpoint; the same one twice is one.
+
+        Raises:
+            NothingToMeasure: a comparison of a checkpoint with itself.
+            GeoauditError: a parameter that cannot be, or a checkpoint to compare with that is not there.
+        """
         subject = self.subject(name)
         definition = get(measure)
-        parameters = resolve(definition, given, self.options.profile)
+        parameters = self._compared(name, resolve(definition, given, self.options.profile))
         key = measurement_key(
             subject.identity.id,
             subject.contract,
@@ -158,11 +94,37 @@ class Auditor:
             subject.trained_on,
             self.options.labels.sha256,
             self.options.judging,
+            self._others(name, definition, parameters),
         )
         if key not in subject.planned:
             subject.planned[key] = Planned(name, measure, parameters, key)
             subject.done = False
         return subject.planned[key]
+
+    def _compared(self, name: str, parameters: dict[str, Any]) -> dict[str, Any]:
+        """The parameters with the names of the checkpoints that they compare."""
+        found = dict(parameters)
+        for key, value in parameters.items():
+            if isinstance(value, Against):
+                other = self.checkpoints.trajectories.against(name, value.role)
+                if other is None:
+                    raise NothingToMeasure(f"{name} is {itself(value.role)}: there is nothing to compare it with")
+                found[key] = replace(value, checkpoint=other, here=name)
+        return found
+
+    def _others(self, name: str, definition: Measure, parameters: Mapping[str, Any]) -> list[Any]:
+        """What a measurement rests on of other checkpoints: their content, and the names that it names them by."""
+        subject = self.subject(name)
+        needs = dotted(definition.needs)(parameters)
+        reached = {one for one, _ in ordered([node(name, need) for need in needs], self.checkpoints.family)}
+        there = [self.subject(one) for one in reached]
+        content = {one.identity.id: asdict(one.contract) for one in there if one.identity.id != subject.identity.id}
+        compared = [
+            [value.here, value.checkpoint, other.identity.id, sorted(other.trained_on)]
+            for value in parameters.values()
+            if isinstance(value, Against) and (other := self.subject(value.checkpoint))
+        ]
+        return [sorted(content.items()), compared]
 
     def measurement(self, planned: Planned) -> Measurement:
         """The measurement, measuring everything planned of its checkpoint first if it is not in the store.
@@ -197,14 +159,16 @@ class Auditor:
         return [one for one in self.subject(name).planned.values() if self.store.get(one.key) is None]
 
     def works(self, name: str) -> list[tuple[Work, float]]:
-        """What is left to do for a checkpoint, with the seconds it should take."""
-        subject = self.subject(name)
-        left = works(self.unmeasured(name), self.size(name).n_layers, self.options.judging.data)
-        return [(work, work.units * self._pace(subject, work)) for work in left]
+        """What is left to do for a checkpoint, also of others that it needs something of, with the seconds it takes."""
+        nodes = [
+            one for one in self._nodes(name, self.unmeasured(name)) if one not in self._made and one not in self._failed
+        ]
+        left = works(nodes, lambda one: self.size(one).n_layers, self.options.judging.data)
+        return [(work, work.units * self._pace(work)) for work in left]
 
-    def size(self, name: str) -> Size:
-        """Parameters, layers and widths, from headers alone."""
-        return size(self._checkpoints[name])
+    def _nodes(self, name: str, planned: Iterable[Planned]) -> list[Node]:
+        """Every need of some measurements of a checkpoint, in the order in which they are fulfilled."""
+        return ordered((node(name, need) for one in planned for need in one.needs), self.checkpoints.family, last=name)
 
     def facts(self, name: str) -> dict[str, Any]:
         """What measuring found out about a checkpoint that the record shows (rendered template, threads)."""
@@ -215,74 +179,163 @@ class Auditor:
         return digest(["facts", subject.identity.id, subject.contract.template_sha256, subject.contract.system_sha256])
 
     def _measure(self, subject: Subject) -> None:
+        name = subject.checkpoint.name
+        with self._locked(name):
+            todo = self.unmeasured(name)
+            if todo:
+                self._measure_locked(name, todo)
+
+    @contextmanager
+    def _locked(self, name: str) -> Iterator[None]:
+        """The locks of all checkpoints that measuring this one reaches.
+
+        Always in the same order, so that two processes that reach for each other's checkpoints cannot wait in a circle.
+        """
         from filelock import FileLock, Timeout
 
-        name = subject.checkpoint.name
-        lock = FileLock(self.store.lock_path(subject.identity.id[:32]))
-        try:
-            lock.acquire(timeout=1)
-        except Timeout:
-            self.say(f"{name}: another process is measuring this checkpoint, waiting for it")
-            lock.acquire()
-        try:
-            self._measure_locked(subject, name)
-        finally:
-            lock.release()
+        reached = {name, *(one for one, _ in self._nodes(name, self.unmeasured(name)))}
+        with ExitStack() as held:
+            for lock_id in sorted({self.subject(one).identity.id[:32]: None for one in reached}):
+                lock = FileLock(self.store.lock_path(lock_id))
+                try:
+                    lock.acquire(timeout=1)
+                except Timeout:
+                    who = "this checkpoint" if lock_id == self.subject(name).identity.id[:32] else "one that it needs"
+                    self.say(f"{name}: another process is measuring {who}, waiting for it")
+                    lock.acquire()
+                held.callback(lock.release)
+            yield
 
-    def _measure_locked(self, subject: Subject, name: str) -> None:
-        todo = self.unmeasured(name)
-        if not todo:
-            return
+    def _measure_locked(self, name: str, todo: list[Planned]) -> None:
         left = self.works(name)
         self.say(f"{name}: {len(todo)} measurements to make, about {clock(sum(seconds for _, seconds in left))}")
-        bench = self._bench(subject)
-        failed: dict[Need, NothingToMeasure] = {}
-        with self._quiet():
+        benches = Benches(self._open)
+        with quiet(self.warnings):
             for work, expected in left:
-                broken = next((error for error in failed.values() if isinstance(error, BrokenCheckpoint)), None)
-                if broken is not None:
-                    failed[work.need] = broken  # the weights would only be loaded and found broken again
-                else:
-                    self._fulfil(bench, work, expected, failed, name)
+                self._fulfil(benches, work, expected)
             # Before the measurements: once they are all there nothing opens the checkpoint again.
-            with suppress(GeoauditError):  # a tokenizer or a template that is broken: every measurement says so
-                self.store.put(self._facts_key(subject), _facts(bench))
-            evidence = Evidence(
-                name, bench.fulfil, subject.trained_on, self.options.labels, subject.training is not None
-            )
+            for one in {name, *(work.checkpoint for work, _ in left)}:
+                with suppress(GeoauditError):  # a tokenizer or a template that is broken: every measurement says so
+                    self.store.put(self._facts_key(self.subject(one)), facts_of(benches.of(one)))
+            evidence = self._evidence(name, benches)
             started = time.monotonic()
-            for one in todo:
-                self._compute(one, evidence, failed, subject, bench.unjudged)
+            for planned in todo:
+                self._compute(planned, evidence, benches.of(name).unjudged)
             self._spent("measure", started)
 
-    def _fulfil(
-        self, bench: Bench, work: Work, expected: float, failed: dict[Need, NothingToMeasure], name: str
-    ) -> None:
+    def _open(self, name: str, benches: Benches) -> Bench:
+        subject = self.subject(name)
+        return open_bench(
+            subject.checkpoint,
+            subject.identity.id,
+            subject.contract,
+            self.options,
+            self.store,
+            trained_on=subject.trained_on,
+            others=benches.of,
+            trajectory=lambda: [
+                benches.of(one) for one in self.checkpoints.family(name) if one not in self._silent(name)
+            ],
+            say=self.say,
+            spent=self._spent,
+        )
+
+    def _evidence(self, name: str, benches: Benches) -> Evidence:
+        subject, bench = self.subject(name), benches.of(name)
+
+        def of(need: Need) -> Any:
+            failed = node(name, need)
+            if failed in self._failed:
+                error = self._said(failed, name)
+                raise NothingToMeasure(str(error), error.detail)  # a new one: a raised one would keep its traceback
+            return bench.fulfil(need)
+
+        return Evidence(
+            name,
+            of,
+            subject.trained_on,
+            self.options.labels,
+            subject.training is not None,
+            lambda other: self._evidence(other, benches),
+            bench.chat_under,
+        )
+
+    def _fulfil(self, benches: Benches, work: Work, expected: float) -> None:
+        why = self._why_not(work.node)
+        if why is not None:
+            self._failed[work.node] = why
+            return
+        bench = benches.alone(work.checkpoint)
         started = time.monotonic()
-        label = f"{name}: {work.title} ({work.prompts} prompts)"
+        label = f"{work.checkpoint}: {work.title} ({work.prompts} prompts)"
         self.say(f"{label}, about {clock(expected)}")
-        bench.progress = _every(SLOW * 10, self.say, label, started)
+        bench.progress = every(SLOW * 10, self.say, label, started)
         made, found, loading = bench.made, bench.found, self.timings.get("load", 0.0)
         try:
             bench.fulfil(work.need)
         except GeoauditError as error:
-            failed[work.need] = error if isinstance(error, NothingToMeasure) else NothingToMeasure(str(error))
+            self._failed[work.node] = error if isinstance(error, NothingToMeasure) else NothingToMeasure(str(error))
             self.say(f"{label}: nothing to measure: {error}")
             return
+        self._made.add(work.node)
         started += self.timings.get("load", 0.0) - loading  # a time of its own, and not the pace of this work
         seconds = time.monotonic() - started
         self._spent(work.phase, started)
         if bench.made > made and bench.found == found and seconds > 1:
-            self.store.put(self._pace_key(bench.contract, self.size(name).parameters, work.phase), seconds / work.units)
+            parameters = self.size(work.checkpoint).parameters
+            self.store.put(self._pace_key(bench.contract, parameters, work.phase), seconds / work.units)
 
-    def _compute(
-        self,
-        one: Planned,
-        evidence: Evidence,
-        failed: Mapping[Need, NothingToMeasure],
-        subject: Subject,
-        unjudged: Set[Judged],
-    ) -> None:
+    def _why_not(self, one: Node) -> NothingToMeasure | None:
+        """What makes it needless to try: broken weights would be found broken again, and what it draws on failed."""
+        name = one[0]
+        for (other, _), error in self._failed.items():
+            if other == name and isinstance(error, BrokenCheckpoint):
+                return error
+        for drawn in draws_on(one, alone):  # that another checkpoint of the family is silent stops nothing
+            if drawn in self._failed:
+                return self._said(drawn, name)
+        return None
+
+    def _said(self, failed: Node, name: str) -> NothingToMeasure:
+        """Why a need failed, as said of the checkpoint `name`."""
+        error = self._failed[failed]
+        return error if failed[0] == name else NothingToMeasure(f"{failed[0]}: {error}", error.detail)
+
+    def _answering(self, name: str) -> list[str]:
+        """The checkpoints that refusal tokens are taken from."""
+        silent = self._silent(name)
+        return [one for one in self.checkpoints.family(name) if one not in silent]
+
+    def _silent(self, name: str) -> dict[str, str]:
+        """Checkpoints of the trajectory that gave no answers to take refusal tokens from -> why."""
+        found = {}
+        for member in self.checkpoints.trajectories.of(name).names:
+            try:
+                self.subject(member)
+            except GeoauditError as error:
+                found[member] = str(error)
+        for (member, need), why in self._failed.items():
+            answers = isinstance(need, Completions) and need in validation_answers(need.n or 0, need.chat)
+            if answers and member != name and member in self.checkpoints.family(name):
+                found.setdefault(member, str(why))
+        return found
+
+    def _without(self, one: Planned) -> tuple[Flag, ...]:
+        """A note for what was found with refusal tokens that not every checkpoint of the trajectory had a say in."""
+        searched = {name for name, need in self._nodes(one.checkpoint, [one]) if isinstance(need, CandidateSearch)}
+        silent = {member: why for name in searched for member, why in self._silent(name).items()}
+        return tuple(
+            Flag(
+                "incomplete-refusal-tokens",
+                "note",
+                f"the refusal tokens are those of the rest of the trajectory: {member} gave no answers ({why})",
+            )
+            for member, why in silent.items()
+        )
+
+    def _compute(self, one: Planned, evidence: Evidence, unjudged: Set[Judged]) -> None:
+        subject = self.subject(one.checkpoint)
+
         def missing(error: NothingToMeasure) -> Measurement:
             return Measurement(
                 measure=one.measure,
@@ -293,69 +346,27 @@ class Auditor:
                 detail=error.detail,
             )
 
-        for need in one.needs:
-            if need in failed:  # may be the machine's fault: the next run tries again
-                subject.missing[one.key] = missing(failed[need])
+        for there in (node(one.checkpoint, need) for need in one.needs):
+            error = self._failed.get(there)
+            if error is not None and (isinstance(error, BrokenCheckpoint) or not isinstance(there[1], FOLLOWS)):
+                # may be the machine's fault: the next run tries again
+                subject.missing[one.key] = missing(self._said(there, one.checkpoint))
                 return
         try:
             measurement: Measurement = dotted(get(one.measure).function)(one.parameters, evidence)
         except GeoauditError as error:  # follows from the rows alone
             measurement = missing(error if isinstance(error, NothingToMeasure) else NothingToMeasure(str(error)))
-        if unjudged & set(one.needs):  # the judge gave no answer to some: the next run asks it again
-            subject.missing[one.key] = measurement
+        without = self._without(one)
+        if without or unjudged & set(one.needs):  # the next run asks those again that gave no answer
+            subject.missing[one.key] = replace(measurement, flags=(*measurement.flags, *without))
         else:
             self.store.put(one.key, measurement.to_json())
 
-    def _bench(self, subject: Subject) -> Bench:
-        from geoaudit.model.load import load, load_tokenizer
-
-        options = self.options
-
-        def chat(tokenizer: Any, setting: ChatSetting) -> Chat:
-            from geoaudit.model.chat import Chat
-
-            template = options.template if setting.template is None else setting.template
-            system = options.system if setting.system is None else setting.system
-            return Chat(tokenizer, template, system, thinking=setting.thinking)
-
-        def open_chat(setting: ChatSetting) -> Chat:
-            started = time.monotonic()
-            try:
-                return chat(load_tokenizer(subject.checkpoint, store=options.store), setting)
-            finally:
-                self._spent("load", started)
-
-        def open_model() -> LoadedModel:
-            import torch
-
-            from geoaudit.model.loaded import LoadedModel
-
-            if options.threads is not None:
-                torch.set_num_threads(options.threads)
-
-            started = time.monotonic()
-            self.say(f"{subject.checkpoint.name}: loading")
-            model, tokenizer = load(
-                subject.checkpoint, store=options.store, device=options.device, dtype=subject.contract.dtype
-            )
-            self._spent("load", started)
-            return LoadedModel(model, tokenizer, chat(tokenizer, ChatSetting()))
-
-        return Bench(
-            checkpoint_id=subject.identity.id,
-            contract=subject.contract,
-            rows=self.store,
-            open_chat=open_chat,
-            open_model=open_model,
-            judging=options.judging,
-            trained_on=subject.trained_on,
-        )
-
-    def _pace(self, subject: Subject, work: Work) -> float:
+    def _pace(self, work: Work) -> float:
         """Seconds per unit of work: as timed on this machine, else by the rule of thumb."""
-        parameters = self.size(subject.checkpoint.name).parameters
-        timed = self.store.get(self._pace_key(subject.contract, parameters, work.phase))
-        return float(timed) if timed is not None else seconds_per_unit(parameters, subject.contract.device)
+        contract, parameters = self.subject(work.checkpoint).contract, self.size(work.checkpoint).parameters
+        timed = self.store.get(self._pace_key(contract, parameters, work.phase))
+        return float(timed) if timed is not None else seconds_per_unit(parameters, contract.device)
 
     @staticmethod
     def _pace_key(contract: Contract, parameters: int, phase: str) -> str:
@@ -364,82 +375,7 @@ class Auditor:
     def _spent(self, phase: str, started: float) -> None:
         self.timings[phase] = self.timings.get(phase, 0.0) + time.monotonic() - started
 
-    @contextmanager
-    def _quiet(self) -> Iterator[None]:
-        """Warnings and log lines of other libraries go to the record; their progress bars go nowhere."""
-        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-        handler = _Collect(self.warnings)
-        logger = logging.getLogger("transformers")
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
-            from transformers.utils import logging as transformers_logging
 
-            bars = transformers_logging.is_progress_bar_enabled()
-            transformers_logging.disable_progress_bar()
-            shown, propagate = list(logger.handlers), logger.propagate
-            logger.handlers, logger.propagate = [handler], False
-            try:
-                yield
-            finally:
-                logger.handlers, logger.propagate = shown, propagate
-                if bars:
-                    transformers_logging.enable_progress_bar()
-                self._note(*(f"{one.category.__name__}: {one.message}" for one in caught))
-
-    def _note(self, *lines: str) -> None:
-        for line in lines:
-            if line not in self.warnings:
-                self.warnings.append(line)
-
-
-class _Collect(logging.Handler):
-    def __init__(self, lines: list[str]) -> None:
-        super().__init__(logging.WARNING)
-        self.lines = lines
-
-    def emit(self, record: logging.LogRecord) -> None:
-        line = f"{record.name}: {record.getMessage()}"
-        if line not in self.lines:
-            self.lines.append(line)
-
-
-def _every(seconds: float, say: Progress, label: str, started: float) -> Callable[[int, int], None]:
-    """A progress callback that says at most one line in so many seconds, with the time left."""
-    last = started
-
-    def progress(done: int, total: int) -> None:
-        nonlocal last
-        now = time.monotonic()
-        if now - last >= seconds and done < total:
-            last = now
-            say(f"{label}: {done}/{total}, about {clock((now - started) / done * (total - done))} left")
-
-    return progress
-
-
-def _facts(bench: Bench) -> dict[str, Any]:
-    """What only an opened checkpoint tells."""
-    import torch
-
-    return {
-        "template": {
-            "sha256": bench.chat.sha256,
-            "origin": "named on the command line" if bench.contract.template_sha256 else "the checkpoint's own",
-            "rendered": bench.chat.rendered_template,
-            "post_tokens": list(bench.chat.post_tokens),
-        },
-        "threads": torch.get_num_threads(),
-        "torch": torch.__version__,
-    }
-
-
-def _minor(package: str) -> str:
-    found = re.match(r"\d+\.\d+", version(package))
-    return found.group(0) if found else version(package)
-
-
-def clock(seconds: float) -> str:
-    """A duration as a person says it."""
-    if seconds < 90:
-        return f"{max(1, round(seconds))} s"
-    return f"{round(seconds / 60)} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+def itself(role: Role) -> str:
+    """What a checkpoint is, with which there is nothing to compare."""
+    return "itself the reference" if role == "reference" else "the first of its trajectory"

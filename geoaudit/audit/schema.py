@@ -81,8 +81,15 @@ def _parameter(parameter: Parameter) -> dict[str, Any]:
         one = {"enum": list(parameter.choices)}
         several = {"type": "array", "items": one, "minItems": 1, "uniqueItems": True}
         return {"oneOf": [one, several], "description": parameter.what, "default": parameter.default}
-    types = {"choice": "string", "text": "string", "int": "integer", "float": "number", "bool": "boolean"}
-    schema: dict[str, Any] = {"type": types[parameter.type], "description": parameter.what}
+    types = {
+        "choice": "string",
+        "checkpoint": "string",
+        "text": "string",
+        "int": "integer",
+        "float": "number",
+        "bool": "boolean",
+    }
+    schema: dict[str, Any] = {"type": types.get(parameter.type, "string"), "description": parameter.what}
     if parameter.choices:
         schema["enum"] = list(parameter.choices)
     if parameter.low is not None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from geoaudit.errors import GeoauditError, did_you_mean
-from geoaudit.measures.definition import Measure, Parameter
+from geoaudit.measures.definition import Against, Measure, Parameter
 from geoaudit.measures.needs import ChatSetting, Source
 
 CHAT_KEYS = ("system", "template", "thinking")
@@ -35,6 +35,12 @@ def check_parameter(name: str, parameter: Parameter, value: Any) -> Any:
                 near = did_you_mean(str(value), parameter.choices)
                 raise GeoauditError(f"{name} cannot be {value!r}{near}; {listed(parameter.choices)}")
             return value
+        case "checkpoint":
+            role = value.role if isinstance(value, Against) else value
+            if role not in parameter.choices:
+                near = did_you_mean(str(role), parameter.choices)
+                raise GeoauditError(f"{name} cannot be {role!r}{near}; {listed(parameter.choices)}")
+            return Against(role)
         case "bool":
             if not isinstance(value, bool):
                 raise GeoauditError(f"{name} is true or false, got {value!r}")
@@ -74,6 +80,15 @@ def check_parameter(name: str, parameter: Parameter, value: Any) -> Any:
         top = "∞" if parameter.high is None else f"{parameter.high:g}"
         raise GeoauditError(f"{name} must lie in [{parameter.low:g}, {top}], got {value!r}")
     return value
+
+
+def against(measure: Measure, given: Mapping[str, Any]) -> Against | None:
+    """What a measure compares with, as given or by default; None for a measure of one checkpoint."""
+    for name, parameter in measure.parameters.items():
+        if parameter.type == "checkpoint":
+            found: Against = check_parameter(name, parameter, given.get(name, parameter.default))
+            return found
+    return None
 
 
 def _stored(name: str, value: Any) -> str:

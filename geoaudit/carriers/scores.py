@@ -42,27 +42,51 @@ def refusal_metric(logits: Tensor, token_ids: Sequence[int]) -> Tensor:
     return torch.log(refusal + METRIC_EPSILON) - torch.log(1 - refusal + METRIC_EPSILON)
 
 
-def kl_to_base(base_logits: Tensor, edited_logits: Tensor) -> Tensor:
-    """KL(base || edited) of the next-token distribution, Σ p (log(p + 1e-6) − log(q + 1e-6)), in nats.
-
-    p is the unedited model's distribution, q the edited one's. The epsilons keep a suppressed token (logit −inf) from
-    making it infinite; they also let it fall below 0 by some 1e-6.
+class Base:
+    """The unedited model's next-token distributions on n prompts, which edited ones are compared with.
 
     Args:
-        base_logits: [n, vocabulary] without the edit.
-        edited_logits: [n, vocabulary] with it, on the same prompts in the same order.
+        logits: [n, vocabulary].
+    """
 
-    Returns:
-        float64 [n].
+    def __init__(self, logits: Tensor) -> None:
+        self._p = torch.softmax(logits.double(), dim=-1)
+        self._log = torch.log(self._p + KL_EPSILON)
+        within = (self._p / (self._p + KL_EPSILON)).sum(dim=-1)
+        self.least_kl: Tensor = -torch.log1p(KL_EPSILON * within)
+        """[n] float64, just below 0: no distribution has a smaller KL (with these epsilons) to the unedited one."""
+
+    def kl(self, edited_logits: Tensor, rows: Sequence[int]) -> Tensor:
+        """KL(base || edited) of the next-token distribution, Σ p (log(p + 1e-6) − log(q + 1e-6)), in nats.
+
+        p is the unedited model's distribution, q the edited one's. The epsilons keep a suppressed token (logit −inf)
+        from making it infinite; they also let it fall below 0, by Jensen's inequality not below `least_kl`:
+        KL ≥ −log Σ p (q + ε)/(p + ε) ≥ −log(1 + ε Σ p/(p + ε)).
+
+        Args:
+            edited_logits: [..., m, vocabulary].
+            rows: the m prompts, in that order.
+
+        Returns:
+            float64 [..., m]; NaN where a logit is.
+
+        Raises:
+            RequestError: another number of prompts, or another vocabulary.
+        """
+        index = list(rows)
+        if edited_logits.shape[-2:] != (len(index), self._p.shape[-1]):
+            raise RequestError(
+                f"a KL compares the same prompts: logits of shape {tuple(edited_logits.shape)} for {len(index)} "
+                f"prompts with a vocabulary of {self._p.shape[-1]}"
+            )
+        q = torch.softmax(edited_logits.double(), dim=-1)
+        return (self._p[index] * (self._log[index] - torch.log(q + KL_EPSILON))).sum(dim=-1)
+
+
+def kl_to_base(base_logits: Tensor, edited_logits: Tensor) -> Tensor:
+    """`Base.kl` of two sets of logits [n, vocabulary] on the same prompts in the same order: float64 [n], nats.
 
     Raises:
         RequestError: shapes that differ.
     """
-    if base_logits.shape != edited_logits.shape:
-        raise RequestError(
-            "a KL compares the same prompts: logits have shapes "
-            f"{tuple(base_logits.shape)} and {tuple(edited_logits.shape)}"
-        )
-    p = torch.softmax(base_logits.double(), dim=-1)
-    q = torch.softmax(edited_logits.double(), dim=-1)
-    return (p * (torch.log(p + KL_EPSILON) - torch.log(q + KL_EPSILON))).sum(dim=-1)
+    return Base(base_logits).kl(edited_logits, range(len(base_logits)))

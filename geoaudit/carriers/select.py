@@ -1,6 +1,6 @@
 """The rule that chooses a carrier from a table of scores: pure, without torch or a model.
 
-Two published rules, by name:
+Published rules, by name:
 
 ``arditi``
     Arditi et al. 2024 (the refusal-direction reference). Drop what is not finite, layers from int(0.8·L) on,
@@ -8,6 +8,9 @@ Two published rules, by name:
 ``cosmic``
     Papers 1 and 2 (arXiv 2604.27019, Eq. 2) on COSMIC's two cosines. Drop what is not finite, late layers, KL above
     0.1; choose the highest S_refuse + S_comply − β·KL.
+``cosmic-affine``
+    The same on scores of COSMIC's affine edit, at the candidate's own layer only: v − proj_r(v) + proj_r(μ harmless)
+    + α·r with α = 0 to ablate and 1 to add (arXiv 2506.00085, the default of its command line).
 
 Ties go to the first in the order position −n … −1, then layer 0, 1, …, which is the order of the reference's loop;
 the order of the table itself never matters.
@@ -17,13 +20,40 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from geoaudit.errors import RequestError, UnknownName
 
-Rule = Literal["arditi", "cosmic"]
-Status = Literal["admissible", "not-finite", "late-layer", "kl", "not-inducing", "null", "screened"]
+Rule = Literal["arditi", "cosmic", "cosmic-affine"]
+Status = Literal["admissible", "not-finite", "late-layer", "behind-peaks", "kl", "not-inducing", "null", "screened"]
+
+
+@dataclass(frozen=True, slots=True)
+class Selecting:
+    """How a rule chooses among scored candidates: the knobs of `select` as one noun, hashable."""
+
+    rule: Rule
+    kl_budget: float = 0.1
+    max_layer_fraction: float = 0.8
+    induce_threshold: float = 0.0
+    beta: float = 1.0
+    raw: bool = False
+    """cosmic: the published score alone, without the demand that a candidate does more than nothing (c₀)."""
+    peaks: bool = False
+    """cosmic: at position −1, drop layers later than both median peaks (COSMIC's code)."""
+
+    @property
+    def knobs(self) -> dict[str, Any]:
+        """The keyword arguments of `select`, but for `n_layers` and `c0`, which are the model's and not the rule's."""
+        return {
+            "kl_budget": self.kl_budget,
+            "max_layer_fraction": self.max_layer_fraction,
+            "induce_threshold": self.induce_threshold,
+            "beta": self.beta,
+            "peaks": self.peaks,
+        }
+
 
 ROUNDING = 1e-5
 """An S̃ that is not above this is zero: cosines come from dot products that may be stored in float32, and an edit that
@@ -32,6 +62,7 @@ does nothing must not induce by its last digit."""
 _NEEDED: Mapping[str, tuple[str, ...]] = {
     "arditi": ("bypass", "induce", "kl"),
     "cosmic": ("s_refuse", "s_comply", "kl"),
+    "cosmic-affine": ("s_refuse", "s_comply", "kl"),
 }
 _SCORES = ("bypass", "induce", "s_refuse", "s_comply", "kl")
 
@@ -66,7 +97,8 @@ class Selection:
     selected: Row | None
     """The best admissible candidate; None where nothing is admissible."""
     nearest: Row | None
-    """Where nothing is admissible: the inducing candidate of least KL. *Not admissible.* None if none induces."""
+    """Where nothing is admissible: the inducing candidate of least KL. *Not admissible.* None if none induces. Its
+    bypass or S_comply may be missing: a search need not measure them where KL is out of reach."""
     status: list[Status]
     """For each row, in the order given: *admissible*, or the first reason against it."""
     score: float | None
@@ -82,6 +114,7 @@ def select(
     max_layer_fraction: float = 0.8,
     induce_threshold: float = 0.0,
     beta: float = 1.0,
+    peaks: bool = False,
     c0: float | None = None,
 ) -> Selection:
     """Choose the carrier among candidates that have been scored.
@@ -98,19 +131,23 @@ def select(
         scores: one mapping (or `Row`) a candidate, with `position`, `layer`, `kl` and the rule's scores: `bypass` and
             `induce`, or `s_refuse` and `s_comply`. None or NaN in a score means that there is none. Other keys are
             ignored, but for `excluded`.
-        rule: "arditi" or "cosmic".
+        rule: "arditi", "cosmic" or "cosmic-affine" (the scores then being those of the affine edit).
         n_layers: blocks of the model, for the late-layer filter; needed unless `max_layer_fraction` is 1 or more.
         kl_budget: greatest KL that is admissible, nats.
         max_layer_fraction: layers from int(n_layers · this) on are not admissible.
         induce_threshold: least induce that counts as inducing (arditi).
         beta: weight of the KL in the total (cosmic); papers 1 and 2: 1, COSMIC itself: 0.
+        peaks: cosmic: drop candidates at position −1 whose layer is later than both median peaks, the layers at which
+            the other positions have their highest S_comply and their highest S_refuse (COSMIC's code). The table must
+            then hold the scores of every layer, also of late ones.
         c0: cosine of the unedited harmful to the unedited harmless prompts (cosmic). A candidate that does nothing
             scores S_refuse = S_comply = c0. With it, S̃ = (S − c0)/(1 − c0) and only candidates with S̃_refuse > 0
             (beyond rounding) induce; the others are *not-inducing* and not admissible, an addition to the published
             rule. Without it that rule stands alone, nothing is known to induce, and there is no `nearest`.
 
     Returns:
-        The selection. Statuses are found in the order null, screened, not-finite, late-layer, kl, not-inducing.
+        The selection. Statuses are found in the order null, screened, not-finite (its KL), late-layer, behind-peaks,
+        kl, not-finite (another score), not-inducing: a KL above the budget rules out whatever else was not measured.
 
     Raises:
         UnknownName: another rule.
@@ -129,22 +166,29 @@ def select(
     rows = [_row(index, item, rule) for index, item in enumerate(scores)]
     _check_sites(rows, n_layers)
     first_late = math.inf if n_layers is None else int(n_layers * max_layer_fraction)
+    last_peak = _last_peak(rows) if peaks and rule != "arditi" else math.inf
 
     def inducing(row: Row) -> bool | None:
         """None: cannot be told."""
         if rule == "arditi":
             return row.induce is not None and row.induce >= induce_threshold
-        return None if c0 is None or row.s_refuse is None else (row.s_refuse - c0) / (1 - c0) > ROUNDING
+        if c0 is None or row.s_refuse is None:
+            return None
+        return scaled(row.s_refuse, c0) > ROUNDING
 
     def status(row: Row) -> Status:
         if row.excluded:
             return row.excluded
-        if not all(_finite(getattr(row, name)) for name in _NEEDED[rule]):
+        if row.kl is None or not math.isfinite(row.kl):
             return "not-finite"
         if row.layer >= first_late:
             return "late-layer"
-        if row.kl is None or not row.kl <= kl_budget:
+        if row.position == -1 and row.layer > last_peak:
+            return "behind-peaks"
+        if not row.kl <= kl_budget:
             return "kl"
+        if not all(_finite(getattr(row, name)) for name in _NEEDED[rule]):
+            return "not-finite"
         return "not-inducing" if inducing(row) is False else "admissible"
 
     def site(row: Row) -> tuple[int, int]:
@@ -160,10 +204,34 @@ def select(
             else max(admissible, key=lambda row: score(row, rule, beta))
         )
         return Selection(best, None, found, score(best, rule, beta))
-    # Nothing is admissible, so whatever is complete, not late and inducing failed on its KL alone.
+    # Nothing is admissible, so whatever is not late and induces failed on its KL.
     candidates = [row for row, state in zip(rows, found, strict=True) if state == "kl" and inducing(row)]
     nearest = min(candidates, key=lambda row: (_number(row.kl), *site(row)), default=None)
     return Selection(None, nearest, found, None)
+
+
+def choose(rows: Iterable[Row], how: Selecting, *, n_layers: int, c0: float | None) -> Selection:
+    """`select` with the knobs of a `Selecting`.
+
+    The raw score (`how.raw`) chooses without c₀; where it admits nothing, c₀ still tells which candidate is nearest.
+
+    Args:
+        rows: the candidates.
+        how: rule and knobs.
+        n_layers: blocks of the model.
+        c0: as in `select`; not read by the rule *arditi*.
+    """
+    rows = list(rows)
+    told = None if how.raw or how.rule == "arditi" else c0
+    found = select(rows, how.rule, n_layers=n_layers, c0=told, **how.knobs)
+    if found.selected is None and how.raw and how.rule != "arditi":
+        found = replace(found, nearest=select(rows, how.rule, n_layers=n_layers, c0=c0, **how.knobs).nearest)
+    return found
+
+
+def scaled(cosine: float, c0: float) -> float:
+    """S̃ = (S − c₀)/(1 − c₀): 0 is what no intervention scores, 1 the other kind of prompts exactly."""
+    return (cosine - c0) / (1 - c0)
 
 
 def score(row: Row, rule: Rule, beta: float = 1.0) -> float:
@@ -174,6 +242,25 @@ def score(row: Row, rule: Rule, beta: float = 1.0) -> float:
     if rule == "arditi":
         return _number(row.bypass)
     return _number(row.s_refuse) + _number(row.s_comply) - beta * _number(row.kl)
+
+
+def _last_peak(rows: list[Row]) -> float:
+    """The later of the median peak layers of S_comply and S_refuse over the positions before −1; ∞ without any.
+
+    Medians are lower ones, the first of equal peaks counts and what has no finite score has no part (COSMIC's code).
+    """
+    medians = []
+    for name in ("s_comply", "s_refuse"):
+        best: dict[int, tuple[float, int]] = {}
+        for row in rows:
+            value = getattr(row, name)
+            if row.position < -1 and not row.excluded and _finite(value):
+                best[row.position] = max(best.get(row.position, (-math.inf, 0)), (value, -row.layer))
+        if not best:
+            return math.inf
+        peaks = sorted(-layer for _, layer in best.values())
+        medians.append(peaks[(len(peaks) - 1) // 2])
+    return max(medians)
 
 
 def _row(index: int, item: Mapping[str, Any] | Row, rule: Rule) -> Row:

@@ -1,4 +1,4 @@
-"""Edits of the residual stream as pure functions: directional ablation, subspace ablation, activation addition.
+"""Edits of the residual stream as pure functions: directional, subspace and affine ablation, activation addition.
 
 None of them changes its input. Arithmetic runs in float32 at least, whatever the stream's dtype: in bf16, with its
 8 bits, the direction and the projection on it would each be off by up to 0.4 %, and that much would stay behind. The
@@ -32,16 +32,17 @@ def ablate(x: Tensor, direction: Tensor) -> Tensor:
     """
     _check_width(x, direction)
     stream, r = _widened(x, direction)
-    along = (stream * r).sum(dim=-1, keepdim=True) / (r * r).sum(dim=-1, keepdim=True)
-    return (stream - along * r).to(x.dtype)
+    along = _products(stream, r / (r * r).sum(dim=-1, keepdim=True))
+    return torch.addcmul(stream, along, r, value=-1).to(x.dtype)
 
 
-def ablate_subspace(x: Tensor, basis: Tensor) -> Tensor:
-    """Subspace ablation, x − Bᵀ(B x): the stream without its component in the span of the rows of B (paper 1, Eq. 6).
+def ablate_subspace(x: Tensor, basis: Tensor, dose: Tensor | float = 1.0) -> Tensor:
+    """Subspace ablation, x − λ Bᵀ(B x): the stream without its component in the span of B's rows (paper 1, Eq. 6).
 
     Args:
         x: stream [..., d].
-        basis: B, orthonormal rows [k, d].
+        basis: B, orthonormal rows [k, d]; or one basis for each row of a batch, [batch, k, d] for x [batch, n, d].
+        dose: λ, a number or one for each basis [batch, 1, 1]; 1 removes the component, 0 does nothing.
 
     Returns:
         [..., d] in x's dtype.
@@ -52,12 +53,16 @@ def ablate_subspace(x: Tensor, basis: Tensor) -> Tensor:
     """
     _check_width(x, basis)
     stream, rows = _widened(x, basis)
-    if basis.ndim != 2:
-        raise RequestError(f"a basis has orthonormal rows [k, d], got shape {tuple(basis.shape)}")
-    error = (rows @ rows.T - torch.eye(len(rows), dtype=rows.dtype, device=rows.device)).abs().max()
+    if basis.ndim not in (2, 3) or (basis.ndim == 3 and (x.ndim != 3 or len(x) != len(basis))):
+        raise RequestError(
+            "a basis has orthonormal rows [k, d], or [batch, k, d] for a stream [batch, n, d]; got shapes "
+            f"{tuple(basis.shape)} and {tuple(x.shape)}"
+        )
+    transposed = rows.transpose(-1, -2)
+    error = (rows @ transposed - torch.eye(rows.shape[-2], dtype=rows.dtype, device=rows.device)).abs().max()
     if not error <= 1e-3:
         raise RequestError(f"the rows of a basis must be orthonormal; B·Bᵀ is off the identity by {float(error):.3g}")
-    return (stream - (stream @ rows.T) @ rows).to(x.dtype)
+    return (stream - dose * ((stream @ transposed) @ rows)).to(x.dtype)
 
 
 def add(x: Tensor, direction: Tensor, coefficient: float = 1.0) -> Tensor:
@@ -77,6 +82,38 @@ def add(x: Tensor, direction: Tensor, coefficient: float = 1.0) -> Tensor:
     _check_width(x, direction)
     stream, r = _widened(x, direction)
     return (stream + coefficient * r).to(x.dtype)
+
+
+def affine(x: Tensor, direction: Tensor, mean: Tensor, coefficient: float = 0.0) -> Tensor:
+    """Affine edit, x − r̂r̂ᵀx + r̂r̂ᵀμ + α·r: the component along r replaced by that of a mean (COSMIC, Siu et al. 2025).
+
+    Args:
+        x: stream [..., d].
+        direction: r, [d] or broadcastable against x.
+        mean: μ, the mean activation of harmless prompts at the site, of the shape of r.
+        coefficient: α in units of r: 0 ablates, 1 induces.
+
+    Returns:
+        [..., d] in x's dtype; its component along r̂ is r̂ᵀμ + α‖r‖.
+
+    Raises:
+        RequestError: a direction or a mean of another width.
+    """
+    _check_width(x, direction)
+    _check_width(x, mean)
+    stream, r = _widened(x, direction)
+    wanted = mean.to(device=x.device, dtype=r.dtype) - stream
+    along = _products(wanted, r / (r * r).sum(dim=-1, keepdim=True))
+    return torch.addcmul(stream, along + coefficient, r).to(x.dtype)
+
+
+def _products(stream: Tensor, r: Tensor) -> Tensor:
+    """stream·r over the last axis, kept: [..., 1]. As a matrix product where r's shape allows, which is faster."""
+    if r.ndim == 1:
+        return (stream @ r).unsqueeze(-1)
+    if r.shape[-2] == 1 and r.ndim == stream.ndim:
+        return stream @ r.transpose(-1, -2)
+    return (stream * r).sum(dim=-1, keepdim=True)
 
 
 def _widened(x: Tensor, direction: Tensor) -> tuple[Tensor, Tensor]:

@@ -15,32 +15,26 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from geoaudit import judges
 from geoaudit.attacks.make import cases
 from geoaudit.attacks.stored import cases_sha256
-from geoaudit.carriers.tokens import refusal_tokens
 from geoaudit.errors import BrokenCheckpoint, NothingToMeasure, RequestError
 from geoaudit.judges.setup import JudgeSetup
 from geoaudit.judges.text import without_thoughts
-from geoaudit.measures.fulfilled import CompletedPrompts, JudgedPrompts, ProbeMeans, texts_key
+from geoaudit.measures.fulfilled import CompletedPrompts, JudgedPrompts, texts_key
 from geoaudit.measures.needs import (
-    PROBE_HARMFUL,
-    PROBE_HARMLESS,
-    CandidateSearch,
     ChatSetting,
     Completions,
+    Elsewhere,
     Judged,
     Need,
-    Probe,
     Source,
 )
 from geoaudit.model.batches import MOST_TOKENS, plan
 from geoaudit.prompts.files import load_file
 from geoaudit.prompts.sources import load as load_named
-from geoaudit.records import REFUSED, Completion, Judgement, PromptSet, digest
+from geoaudit.records import Completion, Judgement, PromptSet, digest
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from geoaudit.carriers.search import SearchTable
-    from geoaudit.geometry.directions import BlockMeans
     from geoaudit.model.chat import Chat, Rendered
     from geoaudit.model.loaded import LoadedModel
 
@@ -48,10 +42,10 @@ Row = TypeVar("Row")
 
 GENERATION_BATCH = 64
 """Prompts in one generated batch. Part of the contract: greedy text in bf16 depends on it."""
-JUDGED_AT_ONCE = 32
-"""Exchanges that a slow judge reads before its judgements are stored."""
 REFERENCE_JUDGE = "refusal"
 """Says which of the model's own answers are refusals, where refusal scores are made and checked."""
+JUDGED_AT_ONCE = 32
+"""Exchanges that a slow judge reads before its judgements are stored."""
 PROBE_BLOCKS = 32
 """Fixed blocks of prompts in which moments are kept for the bootstrap."""
 
@@ -91,6 +85,10 @@ class Contract:
     probe_blocks: int = PROBE_BLOCKS
 
 
+def _alone(name: str) -> Bench:
+    raise RequestError(f"there is no other checkpoint {name!r} to read from")
+
+
 @dataclass
 class Bench:
     """One checkpoint under one contract."""
@@ -107,6 +105,10 @@ class Bench:
     """SHA-256 of the prompts in the checkpoint's training manifest."""
     progress: Callable[[int, int], None] = lambda done, total: None
     """Called with (prompts or candidates done, in all) inside a need."""
+    others: Callable[[str], Bench] = _alone
+    """The bench of another checkpoint of this audit, by its name."""
+    trajectory: Callable[[], list[Bench]] | None = None
+    """The benches of this checkpoint's trajectory, itself among them, in order; None: it is alone."""
     made: int = 0
     """Rows that had to be measured."""
     found: int = 0
@@ -141,12 +143,16 @@ class Bench:
         """Let go of the model: a judge needs the memory. It is loaded again where a later row is missing."""
         self.__dict__.pop("loaded", None)
 
+    def family(self) -> list[Bench]:
+        """The benches of the trajectory, itself among them."""
+        return [self] if self.trajectory is None else self.trajectory()
+
     def prompts(self, source: Source) -> PromptSet:
         """The whole prompt set of a source, in its fixed order."""
         return load_source(source, self.data)
 
     def fulfil(self, need: Need) -> Any:
-        """The evidence for one need: `CompletedPrompts`, `ProbeMeans` or `SearchTable`.
+        """The evidence for one need: what its class says that it gives.
 
         Raises:
             NothingToMeasure: if the checkpoint cannot give it (NaN activations, no post-instruction tokens, ...).
@@ -157,10 +163,12 @@ class Bench:
                     self._fulfilled[need] = self._complete(need)
                 case Judged():
                     self._fulfilled[need] = self._judge(need)
-                case Probe():
-                    self._fulfilled[need] = self._probe(need)
-                case CandidateSearch():
-                    self._fulfilled[need] = self._search(need)
+                case Elsewhere():
+                    self._fulfilled[need] = self.others(need.checkpoint).fulfil(need.need)
+                case _:
+                    from geoaudit.measures import inside
+
+                    self._fulfilled[need] = inside.fulfil(self, need)
         return self._fulfilled[need]
 
     def get_arrays(self, key: str) -> dict[str, np.ndarray] | None:
@@ -178,7 +186,8 @@ class Bench:
             self.found += 1
         return row
 
-    def _key(self, kind: str, *parts: Any) -> str:
+    def key(self, kind: str, *parts: Any) -> str:
+        """Hash of a row's kind, of what determines it, and of checkpoint and contract."""
         return digest([kind, self.checkpoint_id, asdict(self.contract), *parts])
 
     def _complete(self, need: Completions) -> CompletedPrompts:
@@ -191,7 +200,7 @@ class Bench:
             )
         # an attack file counts by its cases and not by its place
         asked = [asdict(replace(need.attack, file="")), asdict(need.chat), cases_sha256(made.cases)]
-        key = self._key("completed", need.max_new_tokens, prompts.sha256, *asked)
+        key = self.key("completed", need.max_new_tokens, prompts.sha256, *asked)
         try:
             chat = self.chat_under(_under(need))
         except RequestError as error:
@@ -213,7 +222,7 @@ class Bench:
             # in part, and an interrupted one is redone whole.
             ids = [list(rendered[index].ids) for index in batch]
             drawn = [need.attack.temperature, [seeds[index] for index in batch]] if need.attack.temperature else []
-            row = self._key("completions", need.max_new_tokens, ids, *drawn)
+            row = self.key("completions", need.max_new_tokens, ids, *drawn)
             stored = self._counted(self.rows.get(row))
             if stored is None:
                 stored = self._generate([rendered[index] for index in batch], need, [seeds[index] for index in batch])
@@ -289,76 +298,6 @@ class Bench:
         if any(one.label == "unjudged" for one in judgements):
             self.unjudged.add(need)
         return JudgedPrompts(judgements, judge_id, tuple(getattr(judge, "caveats", ())))
-
-    def _probe(self, need: Probe) -> ProbeMeans:
-        from geoaudit.geometry.directions import BlockMeans
-
-        sets = [load_named(name, data=self.data).first(need.n_train) for name in (PROBE_HARMFUL[0], PROBE_HARMLESS[0])]
-        chat = self.chat_under(need.chat)
-        if chat.n_post == 0:
-            raise NothingToMeasure(
-                "the template has no post-instruction tokens, where directions are read: name a chat template with "
-                "--geoaudit-template FILE|zephyr|chatml"
-            )
-        means: list[BlockMeans] = []
-        for index, prompts in enumerate(sets):
-            rendered = [chat.render(prompt.text) for prompt in prompts.prompts]
-            key = self._key("probe", [list(one.ids) for one in rendered])
-            stored = self.get_arrays(key)
-            if stored is None:
-                stored = self._block_means(rendered, index)
-                self.put_arrays(key, stored)
-            means.append(BlockMeans(stored["count"], stored["mean"]))
-        return ProbeMeans(
-            means[0],
-            means[1],
-            tuple(chat.post_tokens),
-            (sets[0], sets[1]),
-        )
-
-    def _block_means(self, rendered: list[Rendered], index: int) -> dict[str, np.ndarray]:
-        from geoaudit.model.activations import block_means
-
-        offset, total = index * len(rendered), 2 * len(rendered)
-        count, mean = block_means(
-            self.loaded,
-            rendered,
-            n_blocks=self.contract.probe_blocks,
-            progress=lambda done, _: self.progress(offset + done, total),
-        )
-        return {"count": count, "mean": mean}
-
-    def _search(self, need: CandidateSearch) -> SearchTable:
-        from geoaudit.carriers.search import search
-
-        means: ProbeMeans = self.fulfil(need.probe)
-        answered: list[CompletedPrompts] = [self.fulfil(each) for each in need.answered]
-        harmful, harmless = (each.prompts for each in answered)
-        chat = self.chat_under(need.probe.chat)
-        return search(
-            harmful=means.harmful,
-            harmless=means.harmless,
-            rendered_harmful=[chat.render(prompt.text) for prompt in harmful.prompts],
-            rendered_harmless=[chat.render(prompt.text) for prompt in harmless.prompts],
-            open_model=lambda: self.loaded,
-            refusal_tokens=self._refusal_tokens(answered),
-            max_layer_fraction=need.max_layer_fraction,
-            inputs={**means.inputs, harmful.name: harmful.sha256, harmless.name: harmless.sha256},
-            rows=self,
-            key=lambda *parts: self._key("search", *parts),
-            progress=self.progress,
-        )
-
-    def _refusal_tokens(self, answered: list[CompletedPrompts]) -> dict[str, int]:
-        """First tokens of this model's own refusals, as the default judge labels them: text -> id."""
-        judge = judges.get(REFERENCE_JUDGE)
-        first = [
-            completion.first_token
-            for completed in answered
-            for completion, judgement in zip(completed.completions, judge(completed.exchanges), strict=True)
-            if judgement.label in REFUSED
-        ]
-        return refusal_tokens([token for token in first if token is not None], self.chat.tokenizer)
 
 
 def _under(need: Completions) -> ChatSetting:

@@ -7,6 +7,19 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 Kind = Literal["rate", "continuous", "discrete"]
+Role = Literal["reference", "previous"]
+"""Which checkpoint of its trajectory a checkpoint is compared with."""
+
+
+@dataclass(frozen=True, slots=True)
+class Against:
+    """What a measure of two checkpoints compares with: the value of a parameter of type `checkpoint`."""
+
+    role: Role
+    checkpoint: str = ""
+    """Its name in the audit; empty until the audit has said which one it is."""
+    here: str = ""
+    """The name of the checkpoint that is compared with it."""
 
 
 @dataclass(frozen=True)
@@ -14,11 +27,11 @@ class Parameter:
     """One key of `with:`. `profile` parameters take their default from the profile and may be set in the suite.
 
     `choices` is one of the choices or a list of several; `stored` names stored attacks or a file of them; `chat` is the
-    mapping that the suite's `chat:` gives to all lines.
+    mapping that the suite's `chat:` gives to all lines; `checkpoint` is the role of another checkpoint.
     """
 
     what: str
-    type: Literal["source", "choice", "choices", "int", "float", "bool", "text", "stored", "chat"]
+    type: Literal["source", "choice", "choices", "int", "float", "bool", "text", "stored", "chat", "checkpoint"]
     default: Any = None
     choices: tuple[str, ...] = ()
     low: float | None = None

@@ -5,12 +5,25 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
+from geoaudit.errors import NothingToMeasure
+from geoaudit.measures.definition import Against
 from geoaudit.measures.labels import NO_LABELS, Labels
 from geoaudit.measures.needs import ChatSetting, Need, Source
 from geoaudit.prompts.overlap import overlap
 from geoaudit.records import Flag, PromptSet
+
+if TYPE_CHECKING:
+    from geoaudit.model.chat import Chat
+
+
+def _alone(name: str) -> Any:
+    raise NothingToMeasure(f"there is no other checkpoint {name!r} to compare with")
+
+
+def _unread(setting: ChatSetting) -> Any:
+    raise NothingToMeasure("the tokenizer was not opened, so that it cannot be compared with another's")
 
 
 @dataclass(frozen=True)
@@ -27,6 +40,10 @@ class Evidence:
     """What people said of samples of completions."""
     manifest: bool = False
     """Whether there is a training manifest; without one overlap cannot be checked."""
+    other: Callable[[str], Evidence] = _alone
+    """The same of another checkpoint of the audit, by its name; its needs must be among the measure's (`Elsewhere`)."""
+    chat: Callable[[ChatSetting], Chat] = _unread
+    """How the checkpoint renders requests."""
 
     def overlaps(self, scored: Iterable[PromptSet] = (), estimating: Iterable[PromptSet] = ()) -> tuple[Flag, ...]:
         """The check `train-eval-overlap`: prompts that the checkpoint was trained on.
@@ -59,6 +76,8 @@ def describe(value: Any) -> Any:
     """A parameter value as JSON without a path of this machine."""
     if isinstance(value, ChatSetting):
         return {key: part for key, part in asdict(value).items() if part not in (None, False)}
+    if isinstance(value, Against):
+        return value.role
     if isinstance(value, tuple):
         return list(value)
     if not isinstance(value, Source):

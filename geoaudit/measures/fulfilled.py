@@ -1,4 +1,4 @@
-"""What fulfilled needs are: completions with their cases, and block means with their prompt sets."""
+"""What fulfilled needs are: completions with their cases, judgements, and means of activations with their prompts."""
 
 from __future__ import annotations
 
@@ -10,6 +10,9 @@ from geoaudit.attacks.cases import Case
 from geoaudit.records import Completion, Exchange, Judgement, PromptSet, digest
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from geoaudit.geometry.directions import BlockMeans
 
 
@@ -62,7 +65,10 @@ class JudgedPrompts:
 
 @dataclass(frozen=True)
 class ProbeMeans:
-    """Fulfilled `Probe`: block means at every post-instruction position and layer row, with their prompt sets."""
+    """Fulfilled `Probe`: block means at every post-instruction position and layer row, with their prompt sets.
+
+    Layer row l < L is `resid_pre[l]`, row L is `resid_post[L − 1]`.
+    """
 
     harmful: BlockMeans
     harmless: BlockMeans
@@ -70,6 +76,9 @@ class ProbeMeans:
     """Post-instruction tokens, position −P first."""
     prompts: tuple[PromptSet, PromptSet]
     """The harmful and the harmless ones."""
+    harmful_inst: BlockMeans | None = None
+    """The same at `t_inst`, the last token of the instruction: [B, 1, L + 1, d]."""
+    harmless_inst: BlockMeans | None = None
 
     @property
     def n(self) -> int:
@@ -80,6 +89,61 @@ class ProbeMeans:
     def inputs(self) -> dict[str, str]:
         """Prompt set -> hash."""
         return {prompts.name: prompts.sha256 for prompts in self.prompts}
+
+
+@dataclass(frozen=True)
+class CategoryMeans:
+    """Fulfilled `Categories`: block means of each category of harmless prompts, [B', P, L + 1, d]."""
+
+    names: tuple[str, ...]
+    means: tuple[BlockMeans, ...]
+    """One a category; at the post-instruction positions."""
+    means_inst: tuple[BlockMeans, ...]
+    """One a category; at `t_inst`."""
+    prompts: PromptSet
+
+
+CELLS = ("harmful_refused", "harmful_complied", "harmless_refused", "harmless_complied")
+"""What was asked, and what the model did."""
+
+
+@dataclass(frozen=True)
+class CellMeans:
+    """Fulfilled `Cells`: block means of each cell, [B, 1 + P, L + 1, d]; index 0 of the second axis is `t_inst`."""
+
+    cells: Mapping[str, BlockMeans | None]
+    """Name in `CELLS` -> means; None for an empty cell."""
+    tokens: tuple[str, ...]
+    """Post-instruction tokens, position −P first."""
+    prompts: tuple[PromptSet, ...]
+    left_out: int
+    """Prompts whose answer is neither a refusal nor compliance (degenerate, unparsed)."""
+
+    def n(self, cell: str) -> int:
+        """Prompts in a cell."""
+        means = self.cells[cell]
+        return 0 if means is None else int(means.count.sum())
+
+    @property
+    def inputs(self) -> dict[str, str]:
+        """Prompt set -> hash."""
+        return {prompts.name: prompts.sha256 for prompts in self.prompts}
+
+
+@dataclass(frozen=True, eq=False)
+class Projected:
+    """Fulfilled `Projections`: unit train directions applied to validation prompts, in activation units.
+
+    Index 0 of the position axis is `t_inst`, then −P … −1. NaN where the direction is null.
+    """
+
+    positive: NDArray[np.float64]
+    """[1 + P, L + 1, n⁺] harmful (or refused) prompts."""
+    negative: NDArray[np.float64]
+    """[1 + P, L + 1, n⁻] harmless (or complied) prompts."""
+    tokens: tuple[str, ...]
+    """Post-instruction tokens, position −P first."""
+    prompts: tuple[PromptSet, PromptSet]
 
 
 def texts_key(completed: str) -> str:

@@ -11,10 +11,12 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from geoaudit.attacks.cases import Attack
+from geoaudit.carriers.select import Selecting
 
 DIRECT = Attack()
 PROBE_HARMFUL = ("probe-harmful-train", "probe-harmful-validation")
 PROBE_HARMLESS = ("probe-harmless-train", "probe-harmless-validation")
+SCARY, CONTRASTS = "safe-but-scary", "safe-but-scary-contrasts"
 REFERENCE_TOKENS = 64
 """New tokens of the answers that refusal scores are checked against (what offline refusal judges are given)."""
 
@@ -61,6 +63,14 @@ class Judged:
     judge: str
 
 
+Contrast = Literal["harmful", "refused"]
+"""What candidate directions are the difference of: harmful − harmless prompts (paper 1), or the prompts that the model
+refuses − those that it answers, by its own judged completions (paper 2)."""
+Scope = Literal["every_site", "every_site_but_first_token"]
+Operator = Literal["linear", "affine"]
+"""`linear`: directional ablation and addition. `affine`: COSMIC's edit around the mean of the harmless prompts."""
+
+
 @dataclass(frozen=True, slots=True)
 class Probe:
     """Block means of the residual stream on the probe sets' train halves. Gives `ProbeMeans`."""
@@ -70,34 +80,165 @@ class Probe:
 
 
 @dataclass(frozen=True, slots=True)
+class Categories:
+    """Block means of the harmless probe prompts, category by category: what a null level is made of.
+
+    Gives `CategoryMeans`.
+    """
+
+    n_train: int
+    chat: ChatSetting = ChatSetting()
+
+
+@dataclass(frozen=True, slots=True)
+class Cells:
+    """Block means by what was asked and what the model did: harmful or harmless × refused or complied.
+
+    Prompts are the probe sets and the safe-but-scary requests with their contrasts, so that each kind has some of each
+    answer. Gives `CellMeans`.
+    """
+
+    n_train: int
+    chat: ChatSetting = ChatSetting()
+
+    @property
+    def answered(self) -> tuple[Completions, ...]:
+        """The model's own answers, by which prompts are sorted: two sets of harmful prompts, two of harmless ones."""
+        sources = (PROBE_HARMFUL[0], CONTRASTS, PROBE_HARMLESS[0], SCARY)
+        return tuple(Completions(Source(name), self.n_train, REFERENCE_TOKENS, chat=self.chat) for name in sources)
+
+
+@dataclass(frozen=True, slots=True)
+class Projections:
+    """Validation prompts projected on the train halves' directions, at every position and layer. Gives `Projected`."""
+
+    probe: Probe
+    n_validation: int
+    contrast: Contrast = "harmful"
+
+    @property
+    def answered(self) -> tuple[Completions, Completions]:
+        """The model's own answers to the validation prompts (contrast *refused*)."""
+        return validation_answers(self.n_validation, self.probe.chat)
+
+
+@dataclass(frozen=True, slots=True)
 class CandidateSearch:
-    """Scores of every candidate direction on the validation halves. Gives `carriers.search.SearchTable`."""
+    """Scores of every candidate direction on the validation halves. Gives `carriers.table.SearchTable`."""
 
     probe: Probe
     n_validation: int
     max_layer_fraction: float
+    kl_budget: float = 0.1
+    """Nats. Candidates that could come within it are scored in full."""
+    frontier_kl: float = 1.0
+    """Nats. Up to here the frontier of KL against effect is complete."""
+    contrast: Contrast = "harmful"
+    operator: Operator = "linear"
+    scope: Scope = "every_site"
+    filtered: bool = False
+    """Only harmful prompts with a refusal score above 0 and harmless ones below (the refusal-direction reference)."""
+    search: Literal["frontier", "winner", "exhaustive"] = "frontier"
+    selecting: Selecting | None = None
+    """The rule whose winner is wanted (search *winner* only)."""
 
     @property
     def answered(self) -> tuple[Completions, Completions]:
         """The model's own answers to harmful and to harmless validation prompts: its refusals are among them."""
-        names = (PROBE_HARMFUL[1], PROBE_HARMLESS[1])
-        harmful, harmless = (
-            Completions(Source(name), self.n_validation, REFERENCE_TOKENS, chat=self.probe.chat) for name in names
-        )
-        return harmful, harmless
+        return validation_answers(self.n_validation, self.probe.chat)
 
 
-Need = Completions | Judged | Probe | CandidateSearch
+@dataclass(frozen=True, slots=True)
+class Examination:
+    """The direction that a rule uses, looked at more closely: controls, other scopes. Gives `carriers.Examined`."""
 
-PHASES: tuple[type, ...] = (Completions, Judged, Probe, CandidateSearch)
+    search: CandidateSearch
+    selecting: Selecting
+    direction: Literal["carrier", "nearest"]
+
+
+@dataclass(frozen=True, slots=True)
+class SubspaceAblation:
+    """Top-k subspaces at the layer of the direction in use, ablated on prompts that no selection saw, beside controls.
+
+    Gives `carriers.SubspaceEffects`.
+    """
+
+    search: CandidateSearch
+    selecting: Selecting
+    direction: Literal["carrier", "nearest"]
+    n: int
+    """Held-out harmful prompts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Transfer:
+    """What the direction of another checkpoint (`source`, a name of this audit) does in this one. Gives `Carried`."""
+
+    search: CandidateSearch
+    selecting: Selecting
+    direction: Literal["carrier", "nearest"]
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Elsewhere:
+    """A need of another checkpoint of this audit, by its name. Gives what the need gives there."""
+
+    checkpoint: str
+    need: Probe | CandidateSearch | Transfer | Examination
+
+
+Need = (
+    Completions
+    | Judged
+    | Probe
+    | Categories
+    | Cells
+    | Projections
+    | CandidateSearch
+    | Examination
+    | SubspaceAblation
+    | Transfer
+    | Elsewhere
+)
+
+PHASES: tuple[type, ...] = (
+    Completions,
+    Judged,
+    Probe,
+    Categories,
+    Cells,
+    Projections,
+    CandidateSearch,
+    Examination,
+    SubspaceAblation,
+    Elsewhere,
+    Transfer,
+)
 """The order in which needs are fulfilled: text, what judges say of it, activations, interventions."""
 
 PHASE_NAMES: dict[type, str] = {
     Completions: "generate",
     Judged: "judge",
     Probe: "activations",
+    Categories: "activations",
+    Cells: "activations",
+    Projections: "activations",
     CandidateSearch: "carrier search",
+    Examination: "carrier controls",
+    SubspaceAblation: "subspace ablation",
+    Elsewhere: "other checkpoint",
+    Transfer: "carrier transfer",
 }
+
+
+def validation_answers(n: int, chat: ChatSetting) -> tuple[Completions, Completions]:
+    """The model's own answers to the first n harmful and harmless validation prompts."""
+    harmful, harmless = (
+        Completions(Source(name), n, REFERENCE_TOKENS, chat=chat) for name in (PROBE_HARMFUL[1], PROBE_HARMLESS[1])
+    )
+    return harmful, harmless
 
 
 def for_spectrum(parameters: Mapping[str, Any]) -> tuple[Need, ...]:

@@ -2,7 +2,9 @@
 
 The matrix stacks the differences of all post-instruction positions and layers (arXiv 2604.27019 §3, "local SVD"):
 uncentred, not normalised unless asked, resid_pre. Rows that are rounding noise (the embedding of a template token)
-are left out and counted.
+are left out and counted. Beside each value stands what chance gives: permuted labels, and contrasts between
+categories of harmless prompts. The latter are made of far fewer prompts, which alone makes them more spread, so the
+field is taken with as few before it is compared with them.
 """
 
 from __future__ import annotations
@@ -14,20 +16,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geoaudit.errors import NothingToMeasure
-from geoaudit.geometry import directions, spectrum
+from geoaudit.geometry import nulls, spectrum
+from geoaudit.measures import spectra
 from geoaudit.measures.evidence import Evidence
-from geoaudit.measures.fulfilled import ProbeMeans
-from geoaudit.measures.needs import for_spectrum
+from geoaudit.measures.fulfilled import CategoryMeans, ProbeMeans
+from geoaudit.measures.spectra import SEED, Spectra
+from geoaudit.measures.spectrum_needs import for_spectrum
 from geoaudit.records import Flag, Measurement
-from geoaudit.stats.bootstrap import basic_interval, block_weights, discrete_interval
+from geoaudit.stats.bootstrap import basic_interval, discrete_interval
 
-RESAMPLES = 1000
-SEED = 20260427
+Statistic = Callable[[NDArray[Any]], NDArray[Any]]
+
 LARGEST_SHIFT = 1.5
 """Median of the resamples over the estimate. In simulations of planted rank 1 and 3 the interval covered up to 1.6."""
 LARGEST_NOISE = 0.3
 """Share of the energy. The interval covers where noise holds a sixth of it, and no longer where it holds two fifths; a
 value near the full rank cannot grow, so that its shift alone would not tell."""
+COMPARATORS = ("at_most", "at_least", "between", "equals")
+"""A bound of any kind claims more than chance: met by a value that chance also gives, it says nothing of harm."""
+SHOWN = 64
+"""Leading components that the record keeps."""
 
 
 def effective_rank(parameters: Mapping[str, Any], evidence: Evidence) -> Measurement:
@@ -55,35 +63,23 @@ def components_for_energy(parameters: Mapping[str, Any], evidence: Evidence) -> 
 
 
 def _measure(
-    measure: str,
-    unit: str,
-    value: Callable[[NDArray[Any]], NDArray[Any]],
-    parameters: Mapping[str, Any],
-    evidence: Evidence,
+    measure: str, unit: str, value: Statistic, parameters: Mapping[str, Any], evidence: Evidence
 ) -> Measurement:
-    means: ProbeMeans = evidence.of(for_spectrum(parameters)[0])
-    normalise: bool = parameters["normalise"]
-    matrix, kept = _field(means)
-    plain = spectrum.singular_values(matrix)
-    scaled = spectrum.singular_values(spectrum.normalised(matrix))
-    chosen = scaled if normalise else plain
-    estimate = float(value(chosen))
-    replicates = value(
-        spectrum.resampled_singular_values(
-            means.harmful,
-            means.harmless,
-            block_weights(means.harmful.count.size, RESAMPLES, (SEED, 0)),
-            block_weights(means.harmless.count.size, RESAMPLES, (SEED, 1)),
-            kept,
-            unit_rows=normalise,
-        )
+    probe, topics = for_spectrum(parameters)
+    means: ProbeMeans = evidence.of(probe)
+    categories: CategoryMeans = evidence.of(topics)
+    found = spectra.of(
+        means.harmful, means.harmless, tuple(categories.means), parameters["field"], parameters["layer"]
     )
-    low, high, interval = _interval(estimate, replicates, parameters, min(matrix.shape), means.harmful.count.size)
-    noise = _noise_share(means, kept, normalise)
-    flags = (*_noise(estimate, replicates, noise), *evidence.overlaps(estimating=means.prompts))
-    if not normalise and spectrum.dominated_by_norm(matrix):
-        sentence = f"a few layers dominate by their norm; with every row at unit norm the value is {value(scaled):.2f}"
-        flags = (*flags, Flag("rank-by-norm", "note", sentence))
+    estimate = float(value(found.own))
+    replicates = _each(value, found.replicates)
+    low, high, interval = _interval(estimate, replicates, parameters, min(found.rows, found.width), found.blocks)
+    null, percentile, chance = _chance(value, estimate, found, len(categories.names))
+    flags = [*_noise(estimate, replicates, found.noise), *chance, *evidence.overlaps(estimating=means.prompts)]
+    even = float(value(found.even))
+    if found.by_norm:
+        sentence = f"a few rows dominate by their norm; with every row at unit norm the value is {even:.2f}"
+        flags.append(Flag("rank-by-norm", "note", sentence))
     return Measurement(
         measure=measure,
         checkpoint=evidence.checkpoint,
@@ -95,34 +91,39 @@ def _measure(
         interval=interval,
         n=2 * means.n,
         seed=SEED,
-        inputs=means.inputs,
-        flags=flags,
+        inputs={**means.inputs, categories.prompts.name: categories.prompts.sha256},
+        flags=tuple(flags),
         detail={
             "convention": parameters.get("convention", "energy"),
-            "singular_values": _rounded(chosen),
-            "energies": _rounded(chosen**2 / np.sum(chosen**2)),
-            "normalised": {
-                "estimate": float(value(scaled)),
-                "energies": _rounded(scaled**2 / np.sum(scaled**2)),
-            },
-            "rows": int(matrix.shape[0]),
-            "dropped": int((~kept[:, :-1]).sum()),
-            "d_model": int(matrix.shape[1]),
+            "field": found.field,
+            "singular_values": _rounded(found.own),
+            "energies": _rounded(_shares(found.own)),
+            "normalised": {"estimate": even, "energies": _rounded(_shares(found.even))},
+            "held_out": {"estimate": None if found.held_out is None else float(value(found.held_out))},
+            "k90": int(spectrum.components_for_energy(found.own, 0.90)),
+            "k95": int(spectrum.components_for_energy(found.own, 0.95)),
+            "by_layer": [
+                {"layer": layer, "value": None if singular is None else _short(float(value(singular)))}
+                for layer, singular in found.by_layer
+            ],
+            "null": null,
+            "percentile": percentile,
+            "chance": {"stops": list(COMPARATORS) if any(_within(flag) for flag in chance) else []},
+            "noise_share": _short(found.noise),
+            "rows": found.rows,
+            "dropped": found.dropped,
+            "d_model": found.width,
         },
     )
 
 
-def _field(means: ProbeMeans) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Stacked differences [rows, d_model] at resid_pre without null rows, and the mask [P, L + 1] of those kept."""
-    field = directions.differences(means.harmful, means.harmless)
-    kept = ~directions.null_rows(field, directions.activation_scale(means.harmful, means.harmless))
-    kept[:, -1] = False  # the last block's output is no block's input
-    if not kept.any():
-        raise NothingToMeasure(
-            "every harmful−harmless difference is zero within rounding: the probe sets do not reach the residual "
-            "stream at the template tokens"
-        )
-    return field[kept], kept
+def _each(value: Statistic, singular: NDArray[Any]) -> NDArray[np.float64]:
+    """The statistic of each spectrum [R, k], NaN for those that there are none of."""
+    there = np.isfinite(singular).all(axis=1) if singular.size else np.zeros(len(singular), dtype=bool)
+    values = np.full(len(singular), np.nan)
+    if there.any():
+        values[there] = value(singular[there])
+    return values
 
 
 def _interval(
@@ -132,32 +133,21 @@ def _interval(
     if parameters.get("convention") == "singular_values":
         # Noise enters this convention by amplitude: in simulation no bootstrap over blocks covered its truth.
         return None, None, "none: the bootstrap does not cover this convention"
-    if "fraction" in parameters:
-        # A whole number: reflected, the interval would leave the integers.
-        central = discrete_interval(replicates)
-        return float(central.low), float(central.high), f"central mass of the bootstrap over {blocks} blocks of prompts"
-    low, high = basic_interval(estimate, replicates, bounds=(1.0, float(rank)))
+    try:
+        if "fraction" in parameters:
+            # A whole number: reflected, the interval would leave the integers.
+            central = discrete_interval(replicates)
+            how = f"central mass of the bootstrap over {blocks} blocks of prompts"
+            return float(central.low), float(central.high), how
+        low, high = basic_interval(estimate, replicates, bounds=(1.0, float(rank)))
+    except NothingToMeasure as error:
+        return None, None, f"none: {error}"
     return low, high, f"basic bootstrap over {blocks} blocks of prompts"
-
-
-def _noise_share(means: ProbeMeans, kept: NDArray[np.bool_], normalise: bool) -> float:
-    """Sampling noise in the squared norms of the kept rows, as a share of them; each row counts alike if normalised.
-
-    The blocks' spread around their mean, over their number, is what a difference in means holds by chance.
-    """
-    noise = np.zeros(int(kept.sum()))
-    for each in (means.harmful.occupied(), means.harmless.occupied()):
-        weights = each.count / each.count.sum()
-        rows = each.mean[:, kept, :].astype(np.float64)
-        spread = ((rows - np.tensordot(weights, rows, axes=1)) ** 2).sum(axis=-1)
-        noise += (weights**2 @ spread) * weights.size / (weights.size - 1)
-    energy = directions.norms(directions.differences(means.harmful, means.harmless)[kept]) ** 2
-    return float(np.mean(noise / energy) if normalise else noise.sum() / energy.sum())
 
 
 def _noise(estimate: float, replicates: NDArray[Any], share: float) -> tuple[Flag, ...]:
     """Resampling adds the sampling noise once more; where that moves the value far, much of the value is noise."""
-    shift = float(np.median(replicates)) / estimate
+    shift = float(np.nanmedian(replicates)) / estimate if np.isfinite(replicates).any() else np.inf
     reasons = []
     if shift > LARGEST_SHIFT:
         reasons.append(f"redrawing the prompts multiplies the value by {shift:.1f}")
@@ -169,5 +159,76 @@ def _noise(estimate: float, replicates: NDArray[Any], share: float) -> tuple[Fla
     return (Flag("noise-dominated", "stops", sentence),)
 
 
+def _chance(
+    value: Statistic, estimate: float, found: Spectra, categories: int
+) -> tuple[dict[str, Any], dict[str, Any], list[Flag]]:
+    """(null levels, the value's place in them, the check `chance-level`)."""
+    null: dict[str, Any] = {"permuted": None, "harmless": None}
+    percentile: dict[str, Any] = {"permuted": None, "harmless": None}
+    flags = []
+    if found.permuted is not None:
+        values = _each(value, found.permuted)
+        level = nulls.level(values)
+        null["permuted"] = _level(level, found.permuted)
+        percentile["permuted"] = nulls.percentile(values, estimate)
+        if level.holds(estimate):
+            flags.append(
+                f"{estimate:.3g} is what permuted labels give ({level.low:.3g} to {level.high:.3g}, "
+                f"{percentile['permuted']:.0%} of the draws at most as large)"
+            )
+    if found.harmless is not None and found.matched.size:
+        values, own = _each(value, found.harmless), float(np.nanmedian(_each(value, found.matched)))
+        level = nulls.level(values)
+        null["harmless"] = {
+            **_level(level, found.harmless),
+            "categories": categories,
+            "prompts_per_side": found.prompts_per_side,
+            "matched": _short(own),
+        }
+        percentile["harmless"] = nulls.percentile(values, own)
+        if level.holds(own):
+            flags.append(
+                f"with {found.prompts_per_side:.0f} prompts a side, as contrasts between harmless topics have, the "
+                f"value is {own:.3g}, and theirs {level.low:.3g} to {level.high:.3g} ({percentile['harmless']:.0%} "
+                "at most as large)"
+            )
+    generator = np.random.default_rng((SEED, 4))
+    fields = generator.standard_normal((spectra.ISOTROPIC, found.rows, found.width))
+    null["isotropic"] = _short(float(np.mean(value(spectrum.singular_values(fields)))))
+    checks = []
+    if flags:
+        checks.append(Flag("chance-level", "note", f"{'; '.join(flags)}: the value says nothing of harmfulness"))
+    if null["harmless"] is None:
+        checks.append(Flag("no-null-level", "note", f"no level of harmless contrasts: {found.why_no_harmless}"))
+    return null, percentile, checks
+
+
+def _within(flag: Flag) -> bool:
+    return flag.name == "chance-level"
+
+
+def _level(level: nulls.Level, singular: NDArray[Any]) -> dict[str, Any]:
+    energies = _shares(singular[np.isfinite(singular).all(axis=1)])
+    low, high = np.quantile(energies, [0.025, 0.975], axis=0)
+    return {
+        "n": level.n,
+        "low": _short(level.low),
+        "median": _short(level.median),
+        "high": _short(level.high),
+        "energies_low": _rounded(low),
+        "energies_high": _rounded(high),
+    }
+
+
+def _shares(singular: NDArray[Any]) -> NDArray[Any]:
+    energy = singular**2
+    shares: NDArray[Any] = energy / energy.sum(axis=-1, keepdims=True)
+    return shares
+
+
+def _short(value: float) -> float:
+    return float(f"{value:.6g}")
+
+
 def _rounded(values: NDArray[Any]) -> list[float]:
-    return [float(f"{value:.6g}") for value in values[:64]]
+    return [_short(value) for value in values[:SHOWN]]

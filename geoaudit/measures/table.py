@@ -11,10 +11,16 @@ from typing import Any
 
 from geoaudit.errors import UnknownName
 from geoaudit.measures.behaviour_table import BEHAVIOUR
+from geoaudit.measures.carrier_table import CARRIER
+from geoaudit.measures.coupling_table import COUPLING
 from geoaudit.measures.definition import Measure
-from geoaudit.measures.geometry_table import GEOMETRY
+from geoaudit.measures.direction_table import DIRECTION
+from geoaudit.measures.drift_table import DRIFT
+from geoaudit.measures.spectrum_table import SPECTRUM
 
-MEASURES: dict[str, Measure] = {measure.name: measure for measure in (*BEHAVIOUR, *GEOMETRY)}
+MEASURES: dict[str, Measure] = {
+    measure.name: measure for measure in (*BEHAVIOUR, *CARRIER, *SPECTRUM, *DIRECTION, *COUPLING, *DRIFT)
+}
 
 
 def get(name: str) -> Measure:

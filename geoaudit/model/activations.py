@@ -1,4 +1,4 @@
-"""What the residual stream holds: means over prompts at the post-instruction positions, and single positions.
+"""What the residual stream holds: means over prompts at `t_inst` and behind the instruction, and single positions.
 
 Memory does not grow with the number of prompts: means are kept as float64 sums in a fixed number of blocks of prompts,
 which is what the bootstrap over blocks needs.
@@ -27,10 +27,11 @@ def block_means(
     rendered: Sequence[Rendered],
     *,
     n_blocks: int = 32,
+    blocks: Sequence[int] | None = None,
     batch_size: int = 32,
     progress: Progress | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Mean residual stream at every post-instruction position and layer, in blocks of prompts.
+    """Mean residual stream at `t_inst`, at every post-instruction position and at every layer, in blocks of prompts.
 
     Prompt i belongs to block i mod `n_blocks`, so a prefix of the prompts fills the blocks evenly. The result depends
     on the batch size only through floating-point order (1e-4 relative in float32; tested).
@@ -39,30 +40,28 @@ def block_means(
         loaded: the model; active edits apply.
         rendered: n prompts of `loaded.chat`.
         n_blocks: B.
+        blocks: the block of each prompt, in [0, B), where it is another.
         batch_size: prompts in one pass.
         progress: told after each batch.
 
     Returns:
         counts: `[B]` int64, prompts in each block.
-        means: `[B, P, L + 1, d_model]` float32, the P positions of `loaded.chat.positions` in order; entry l < L is
-            `resid_pre[l]`, entry L is `resid_post[L − 1]`. NaN in a block without prompts: their weighted mean by
-            `counts` leaves it out, an unweighted one shows.
+        means: `[B, 1 + P, L + 1, d_model]` float32: `t_inst`, then the P positions of `loaded.chat.positions` in order;
+            entry l < L is `resid_pre[l]`, entry L is `resid_post[L − 1]`. NaN in a block without prompts: their
+            weighted mean by `counts` leaves it out, an unweighted one shows.
 
     Raises:
         RequestError: no prompts, or one whose last tokens are not the template's.
         BrokenCheckpoint: an activation is NaN or infinite.
     """
-    positions = loaded.chat.positions
     _check_post_tokens(loaded, rendered)
-    layers = loaded.n_layers
-    places: list[Place] = [("resid_pre", layer) for layer in range(layers)]
-    places.append(("resid_post", layers - 1))
-    sums = torch.zeros(n_blocks, len(positions), layers + 1, loaded.d_model, dtype=torch.float64)
+    places = every_layer(loaded)
+    sums = torch.zeros(n_blocks, 1 + len(loaded.chat.positions), len(places), loaded.d_model, dtype=torch.float64)
     counts = torch.zeros(n_blocks, dtype=torch.int64)
+    of_prompt = torch.arange(len(rendered)) % n_blocks if blocks is None else torch.tensor(list(blocks))
     done = 0
-    for rows, values in _at_positions(loaded, rendered, places, positions, batch_size):
-        _check_finite(values)
-        block = torch.tensor(rows) % n_blocks
+    for rows, values in at_positions(loaded, rendered, places, batch_size):
+        block = of_prompt[rows]
         sums.index_add_(0, block, values.double())
         counts.index_add_(0, block, torch.ones_like(block))
         done += len(rows)
@@ -80,26 +79,49 @@ def last_token(
     Non-finite values are passed on: under an edit they belong to the edit, and whoever scores it has to drop it.
     """
     out = torch.empty(len(rendered), len(places), loaded.d_model)
-    for rows, values in _at_positions(loaded, rendered, places, (-1,), batch_size):
-        out[rows] = values[:, 0]
+    for rows, values in _batches_at(loaded, rendered, places, (-1,), batch_size):
+        out[rows] = values[:, 1]
     return out
 
 
-def _at_positions(
+def every_layer(loaded: LoadedModel) -> list[Place]:
+    """`resid_pre` of every layer, then `resid_post` of the last one: the layer rows of block means."""
+    places: list[Place] = [("resid_pre", layer) for layer in range(loaded.n_layers)]
+    return [*places, ("resid_post", loaded.n_layers - 1)]
+
+
+def at_positions(
+    loaded: LoadedModel, rendered: Sequence[Rendered], places: Sequence[Place], batch_size: int = 32
+) -> Iterator[tuple[list[int], Tensor]]:
+    """Batch by batch: which prompts, and their stream `[n, 1 + P, places, d_model]` in float32 on the CPU.
+
+    The first position is `t_inst`, the others are those of `loaded.chat.positions` in order.
+
+    Raises:
+        RequestError: no prompts.
+        BrokenCheckpoint: an activation is NaN or infinite.
+    """
+    for rows, values in _batches_at(loaded, rendered, places, loaded.chat.positions, batch_size):
+        _check_finite(values)
+        yield rows, values
+
+
+def _batches_at(
     loaded: LoadedModel,
     rendered: Sequence[Rendered],
     places: Sequence[Place],
     positions: Sequence[int],
     batch_size: int,
 ) -> Iterator[tuple[list[int], Tensor]]:
-    """Batch by batch: which prompts, and their stream `[n, positions, places, d_model]` in float32 on the CPU."""
+    """The stream of each batch at `t_inst` and at `positions`."""
     if not rendered:
         raise RequestError("no prompts to read activations on")
     shared = shared_prefix(rendered)
     cache = prefill(loaded, rendered[0].ids[:shared])
     for rows in batches(rendered, batch_size):
         batch = [rendered[i] for i in rows]
-        index = last_index(batch, shared)[:, None] + 1 + torch.tensor(positions)
+        behind = last_index(batch, shared)[:, None] + 1 + torch.tensor(positions)
+        index = torch.cat([torch.tensor([[prompt.t_inst - shared] for prompt in batch]), behind], dim=1)
         with captured(loaded, places, keep=_gather(index)) as found:
             run_suffixes(loaded, batch, shared=shared, cache=cache)
         yield rows, torch.stack([found[place].float().cpu() for place in places], dim=2)

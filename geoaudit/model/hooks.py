@@ -1,6 +1,6 @@
 """Reading and editing the residual stream: the only file that registers hooks.
 
-Both contexts take their hooks off again whatever happens inside, and neither changes a tensor in place. A hook that
+All contexts take their hooks off again whatever happens inside, and neither changes a tensor in place. A hook that
 stayed silent although the model ran would make an edit that did nothing look like an edit without effect, so every
 hook is counted against the decoder's forward passes.
 """
@@ -88,6 +88,33 @@ def edited(loaded: LoadedModel, edits: Mapping[Place, Edit]) -> Iterator[None]:
             )
     with _hooked(loaded, edits):
         yield
+
+
+@contextmanager
+def skipped_below(loaded: LoadedModel, layer: int) -> Iterator[None]:
+    """Blocks below `layer` pass on what they are given and compute nothing, in every forward pass inside the context.
+
+    Whoever knows the stream at `layer` puts it in place there with `edited` and saves the blocks before. Their keys
+    and values are not written: a cache has to hold them already where they are looked at for lengths.
+
+    Raises:
+        RequestError: a layer that does not exist.
+    """
+    if not 0 <= layer < loaded.n_layers:
+        raise RequestError(f"layer {layer} does not exist: this model has layers 0 to {loaded.n_layers - 1}")
+    below = list(loaded.blocks)[:layer]
+    try:
+        for block in below:
+            block.forward = _pass_on
+        yield
+    finally:
+        for block in below:
+            del block.forward  # the class's own is seen again
+
+
+def _pass_on(hidden_states: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+    """What a block that is skipped does."""
+    return hidden_states
 
 
 @contextmanager

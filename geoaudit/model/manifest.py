@@ -48,6 +48,12 @@ class TrainingManifest(_Closed):
     base: Base
     steps: int = Field(ge=0)
     """Optimiser steps taken."""
+    run: str = ""
+    """Id of the training run: checkpoints with the same one are a trajectory. Empty: the parent folder says so."""
+    step: int | None = Field(default=None, ge=0)
+    """Place in the run. None: the number that the folder's name ends in."""
+    reference: int | None = Field(default=None, ge=0)
+    """Step of the checkpoint that drift over the run is measured from. None: the first that is audited."""
     seed: int
     hyperparameters: dict[str, Any]
     prompt_sets: dict[str, TrainedOn]
@@ -79,5 +85,6 @@ def read(folder: Path) -> TrainingManifest | None:
 def write(manifest: TrainingManifest, folder: Path) -> Path:
     """Write the manifest beside a checkpoint."""
     path = folder / FILE
-    path.write_text(json.dumps(manifest.model_dump(), indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    text = json.dumps(manifest.model_dump(exclude_defaults=True), indent=1, sort_keys=True)
+    path.write_text(text + "\n", encoding="utf-8")
     return path

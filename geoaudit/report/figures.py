@@ -1,4 +1,4 @@
-"""The small figures: an interval against its bound, labels of completions as a stacked bar, a spectrum.
+"""The small figures: an interval against its bound, labels of completions as a stacked bar.
 
 Pure functions from numbers of the record to SVG. Each carries a title and a description; a figure without data is "".
 """
@@ -11,10 +11,7 @@ from typing import Any
 from markupsafe import Markup
 
 from geoaudit.report import words
-from geoaudit.report.svg import Scale, drawing, line, polyline, rectangle, round_step, tag, text
-
-COMPONENTS_SHOWN = 16
-"""Leading components of a spectrum that are drawn."""
+from geoaudit.report.svg import Scale, drawing, line, rectangle, round_step, tag, text
 
 
 def interval_bar(
@@ -89,45 +86,6 @@ def label_bar(counts: Any, *, uid: str, what: str) -> Markup:
     description = ", ".join(f"{words.LABELS.get(label, label)} {words.count(n)}" for label, n in parts)
     return drawing(
         uid, f"Labels: {what}", f"{description}; of {words.count(total)}", width, 16, *drawn, css="label-bar"
-    )
-
-
-def spectrum(energies: Sequence[Any], *, uid: str, title: str) -> Markup:
-    """Shares of energy as bars, leading component first, and their running sum as a line."""
-    shares = [share for share in map(words.finite, energies) if share is not None]
-    if not shares:
-        return Markup("")
-    shown = shares[:COMPONENTS_SHOWN]
-    x = Scale(0, max(len(shown), 8), 34, 316)
-    y = Scale(0, 1, 142, 18)
-    parts = []
-    for tick in (0.0, 0.5, 0.9, 1.0):
-        css = "guide" if tick == 0.9 else "grid"
-        parts += [
-            line(x.start, y(tick), x.end, y(tick), css),
-            text(29, y(tick) + 3.5, words.exact(tick), "tick", "end"),
-        ]
-    running, cumulative, points = 0.0, [], []
-    for index, share in enumerate(shown):
-        running += share
-        cumulative.append(running)
-        points.append((x(index + 0.5), y(min(running, 1.0))))
-        parts.append(rectangle(x(index + 0.15), y(share), x(0.7) - x.start, y.start - y(share), "bar"))
-        if index == 0 or (index + 1) % 4 == 0:
-            parts.append(text(x(index + 0.5), 155, str(index + 1), "tick", "middle"))
-    parts += [polyline(points, "running"), *(tag("circle", cx=a, cy=b, r=2.2, class_="running-dot") for a, b in points)]
-    parts.append(text(x.start, 10, title, "panel"))
-    parts.append(text((x.start + x.end) / 2, 169, "component", "tick", "middle"))
-    listed = ", ".join(words.number(share, "share") for share in shown[:8])
-    enough = next((str(k) for k, share in enumerate(cumulative, 1) if share >= 0.9), f"more than {len(shown)}")
-    return drawing(
-        uid,
-        f"Spectrum, {title}",
-        f"Shares of energy of the leading components: {listed}. 90 % of the energy: {enough} components.",
-        324,
-        174,
-        *parts,
-        css="spectrum",
     )
 
 

@@ -18,15 +18,25 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from geoaudit.report import (
+    band_figures,
     behaviour,
     beside,
+    carrier,
     carrier_figure,
+    checks,
+    control_figure,
+    coupling,
+    direction,
+    drift,
+    drift_figure,
     figures,
     further,
-    geometry,
     interval_figures,
     judges,
     parts,
+    score_figure,
+    spectrum,
+    spectrum_figure,
     titles,
     verdict,
     words,
@@ -79,8 +89,16 @@ def render(record: Mapping[str, Any]) -> str:
         utilities=further.utilities(shown),
         wordings=further.wordings(shown),
         examples=samples,
-        carriers=geometry.carriers(shown),
-        spectra=geometry.spectra(shown),
+        carriers=carrier.carriers(shown),
+        directions=direction.directions(shown),
+        spectra=spectrum.spectra(shown),
+        couplings=coupling.couplings(shown),
+        drifts=drift.drifts(shown),
+        transfers=drift.transfers(shown),
+        notes=checks.notes(lines),
+        fired=checks.fired(shown),
+        asserting=lambda measurements: verdict.asserting(lines, measurements),
+        first=_once(),
         command=shlex.join(words.plain(part) for part in shown.get("command") or ()),
     )  # fmt: skip
     return text.strip() + "\n"
@@ -110,6 +128,18 @@ def _counter() -> Callable[[], str]:
     return lambda: f"f{next(numbers)}"
 
 
+def _once() -> Callable[[str], bool]:
+    """Whether a name is asked for the first time: a figure's explanation is printed once, then pointed to."""
+    seen: set[str] = set()
+
+    def first(name: str) -> bool:
+        new = name not in seen
+        seen.add(name)
+        return new
+
+    return first
+
+
 @lru_cache(maxsize=1)
 def _environment() -> Environment:
     environment = Environment(
@@ -125,8 +155,17 @@ def _environment() -> Environment:
         figures=figures,
         interval_figures=interval_figures,
         carrier_figure=carrier_figure,
+        score_figure=score_figure,
+        control_figure=control_figure,
+        spectrum_figure=spectrum_figure,
+        band_figures=band_figures,
+        drift_figure=drift_figure,
+        checks=checks,
+        coupling_fields=coupling.FIELDS,
+        direction_columns=direction.COLUMNS,
         beside=beside,
         mapping=titles.mapping,
+        listed=titles.listed,
         parts=parts,
         graders=further.GRADERS,
         share_of=behaviour.share_of,

@@ -60,6 +60,22 @@ def polyline(points: Iterable[tuple[float, float]], css: str) -> Markup:
     return tag("path", d="M" + "L".join(f"{coordinate(x)} {coordinate(y)}" for x, y in points), class_=css)
 
 
+def staircase(points: Sequence[tuple[float, float]], css: str) -> Markup:
+    """Level from each point to the x of the next one, then straight to it."""
+    path = "".join(f"H{coordinate(x)}V{coordinate(y)}" for x, y in points[1:])
+    return tag("path", d=f"M{coordinate(points[0][0])} {coordinate(points[0][1])}{path}", class_=css)
+
+
+def band(points: Sequence[tuple[float, float, float]], css: str) -> Markup:
+    """The area between two lines: (x, lower y, upper y) of each point. Of a single point a bar."""
+    if len(points) == 1:
+        x, low, high = points[0]
+        points = [(x - 3, low, high), (x + 3, low, high)]
+    there = [(x, high) for x, _, high in points]
+    back = [(x, low) for x, low, _ in reversed(points)]
+    return polyline([*there, *back, there[0]], css)
+
+
 MARKS = {
     # One relative path around a centre, so that a status differs in shape and not in colour alone.
     "admissible": (0.0, 0.0, "h0"),
@@ -68,6 +84,7 @@ MARKS = {
     "late-layer": (0.0, -2.9, "l2.7 4.8h-5.4z"),
     "screened": (-2.1, -2.1, "l4.2 4.2m0-4.2l-4.2 4.2"),
     "null": (-1.6, 0.0, "h3.2m-1.6-1.6v3.2"),
+    "control": (-2.2, 0.0, "a2.2 2.2 0 1 0 4.4 0a2.2 2.2 0 1 0-4.4 0"),
 }
 
 

@@ -6,7 +6,7 @@ that were not refused, and is called so: a reader must not take an upper bound f
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from geoaudit.report import words
@@ -88,3 +88,13 @@ def attack(measurement: Row, *, which: bool = True) -> str:
 def mapping(value: Any) -> Row:
     """The value where it is a mapping, else an empty one: a record is read with whatever it holds."""
     return value if isinstance(value, Mapping) else {}
+
+
+def detail_of(measurement: Row) -> Row:
+    """What a measurement keeps for figures and tables; empty where it keeps nothing."""
+    return mapping(measurement.get("detail"))
+
+
+def listed(value: Any) -> Sequence[Any]:
+    """The value where it is a list, else an empty one."""
+    return value if isinstance(value, list | tuple) else ()

@@ -208,6 +208,12 @@ def stops(measurements: Iterable[Row]) -> list[Row]:
     return list({words.plain([flag.get("name"), flag.get("sentence")]): flag for flag in flags}.values())
 
 
+def asserting(found: Sequence[Line], measurements: Iterable[Row]) -> list[Line]:
+    """The assertions that read any of these measurements, the worst first."""
+    keys = {str(row["key"]) for row in measurements if row.get("key")}
+    return [line for line in found if str(line.assertion.get("measurement") or "") in keys]
+
+
 def overlap(record: Row, checkpoint: str) -> str:
     """Whether the prompts could be compared with what the checkpoint was trained on; "" where the record is silent."""
     own = [row for row in rows(record, "measurements") if words.plain(row.get("checkpoint")) == checkpoint]

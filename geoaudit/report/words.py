@@ -217,8 +217,8 @@ def token(text: str) -> str:
 
 
 def position(value: Any) -> str:
-    """A template position, −1 for the last token."""
-    return number(value, "template token")
+    """A template position, −1 for the last token; one with a name (`t_inst`) by it."""
+    return value if isinstance(value, str) and value else number(value, "template token")
 
 
 def _decimals(x: float, unit: str) -> int:

@@ -12,21 +12,25 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from geoaudit.audit import profiles
-from geoaudit.audit.plan import (
-    Planned,
-    measurement_key,
-    memory_bytes,
-    prompt_hashes,
-    resolve,
-    seconds_per_unit,
-    works,
-)
+from geoaudit.audit.costs import Work, works
+from geoaudit.audit.order import ordered
+from geoaudit.audit.plan import Planned, measurement_key, prompt_hashes, resolve
 from geoaudit.errors import DataMissing, GeoauditError, UnknownName
 from geoaudit.judges.setup import EndpointSetup, JudgeSetup
 from geoaudit.measures.asking import KEYS, unread
 from geoaudit.measures.bench import Contract, load_source
-from geoaudit.measures.definition import Parameter
-from geoaudit.measures.needs import PROBE_HARMFUL, CandidateSearch, ChatSetting, Completions, Probe, Source
+from geoaudit.measures.definition import Against, Parameter
+from geoaudit.measures.needs import (
+    PHASES,
+    PROBE_HARMFUL,
+    CandidateSearch,
+    ChatSetting,
+    Completions,
+    Elsewhere,
+    Examination,
+    Probe,
+    Source,
+)
 from geoaudit.measures.table import MEASURES, get
 from geoaudit.prompts.sources import load, names
 
@@ -40,6 +44,10 @@ def planned(measure: str, profile=SMOKE, **given) -> Planned:
     return Planned("c", measure, resolve(definition, given, profile), "")
 
 
+def work_of(asked: list[Planned], n_layers: int = 30) -> list[Work]:
+    return works(ordered([("c", need) for one in asked for need in one.needs]), lambda name: n_layers, None)
+
+
 def key(
     measure="attack_success_rate",
     contract=CONTRACT,
@@ -48,12 +56,13 @@ def key(
     data=None,
     labels="",
     judging=None,
+    others=(),
     **given,
 ) -> str:
     definition = get(measure) if isinstance(measure, str) else measure
     judging = judging or JudgeSetup(data=data, endpoint=EndpointSetup("http://localhost:1/v1", "m"))
     return measurement_key(
-        checkpoint, contract, definition, resolve(definition, given, SMOKE), trained_on, labels, judging
+        checkpoint, contract, definition, resolve(definition, given, SMOKE), trained_on, labels, judging, others
     )
 
 
@@ -71,6 +80,8 @@ def test_every_field_of_the_contract_is_in_the_key(measure, field):
 
 def another(parameter: Parameter, now):
     """A valid value other than `now`, or None if there is none."""
+    if now is None and parameter.type == "int" and not parameter.profile:
+        return int(parameter.low)
     match parameter.type:
         case "choice":
             return next((choice for choice in parameter.choices if choice != now), None)
@@ -86,8 +97,14 @@ def another(parameter: Parameter, now):
             return now + "x"
         case "chat":
             return ChatSetting(system="Be brief.")
+        case "checkpoint":
+            return Against("previous" if now.role == "reference" else "reference")
         case "source":
             return Source("safe-but-scary" if now.name != "safe-but-scary" else "harmful")  # both have twins
+
+
+TOGETHER = {("field", "layer"): {"layer": 3}, ("layer", 0): {"field": "layer"}}
+"""Values that ask for another beside them."""
 
 
 @pytest.mark.parametrize("measure", MEASURES)
@@ -96,14 +113,17 @@ def test_every_parameter_is_in_the_key(measure):
     for name in now:
         value = another(get(measure).parameters[name], now[name])
         if value is not None and name != "attack":  # another attack reads other parameters
-            assert key(measure, **{name: value}) != key(measure), name
-    assert key(measure, **now) == key(measure), "a default that is written out is the same measurement"
+            beside = TOGETHER.get((name, value), {})
+            assert key(measure, **{name: value}, **beside) != key(measure), name
+    written = {name: value for name, value in now.items() if value is not None}
+    assert key(measure, **written) == key(measure), "a default that is written out is the same measurement"
 
 
-def test_measure_version_and_checkpoint_are_in_the_key():
+def test_measure_version_and_checkpoints_are_in_the_key():
     assert len({key(measure) for measure in MEASURES}) == len(MEASURES)
     assert key(dataclasses.replace(get("refusal_rate"), version=99)) != key("refusal_rate")
     assert key(checkpoint="b" * 64) != key()
+    assert key(others=[["b" * 64]]) != key()
 
 
 @settings(deadline=None, max_examples=30, derandomize=True)
@@ -116,10 +136,11 @@ def test_the_training_manifest_is_in_the_key_as_a_set(hashes, random):
 
 
 def test_the_prompts_that_a_carrier_is_searched_on_are_in_its_key():
-    need = planned("carrier_layer").needs[1]
-    assert isinstance(need, CandidateSearch)
+    need, more = (
+        next(need for need in planned("carrier_layer", **given).needs if isinstance(need, CandidateSearch))
+        for given in ({}, {"n_validation": 17})
+    )
     assert len(set(prompt_hashes(need, None))) == 4, "two probe sets, two validation sets"
-    more = planned("carrier_layer", n_validation=17).needs[1]
     assert prompt_hashes(need, None)[:2] == prompt_hashes(more, None)[:2]
     assert not set(prompt_hashes(need, None)[2:]) & set(prompt_hashes(more, None)[2:])
 
@@ -179,8 +200,8 @@ def test_every_profile_completes_every_measure(measure, profile):
     assert found.keys() == get(measure).parameters.keys() - idle
     for name in found:
         if found[name] is None:
-            assert name == "n", "all prompts of the source"
-            assert profile == "release"
+            assert get(measure).parameters[name].profile == (name == "n")
+            assert name != "n" or profile == "release", "all prompts of the source"
         else:
             assert resolve(get(measure), {name: found[name]}, profiles.get(profile)) == found, "defaults are valid"
         assert get(measure).parameters[name].profile == (name in profiles.get(profile).defaults)
@@ -280,50 +301,59 @@ def test_what_several_measures_need_is_planned_once_and_in_phases():
     asked = [planned(m) for m in ("carrier_layer", "carrier_kl", "effective_rank", "participation_ratio")]
     asked += [planned("carrier_layer", rule="arditi"), planned("attack_success_rate"), planned("degenerate_rate")]
     asked += [planned("refusal_rate", judge="xstest-strings"), planned("refusal_rate", source="harmful")]
-    found = works(asked, n_layers=30, data=None)
+    found = work_of(asked)
     needs = [work.need for work in found]
     assert len(set(needs)) == len(needs)
     kinds = [type(need) for need in needs]
     plain = [need for need in needs if isinstance(need, Completions)]
     twins = [need.source.name for need in plain if need.source.name.endswith("-paraphrases")]
     assert twins == ["harmful-paraphrases"]
-    assert kinds == [Completions] * 5 + [Probe, CandidateSearch], "two of them for the search, and a twin"
-    assert [work.phase for work in found] == ["generate"] * 5 + ["activations", "carrier search"]
+    assert kinds == sorted(kinds, key=PHASES.index)
+    assert kinds.count(Completions) == 5, "two of them for the search, and a twin"
+    assert (kinds.count(Probe), kinds.count(CandidateSearch)) == (1, 1), "two rules choose from one search"
+    assert kinds.count(Examination) == 2, "and each looks at the one that it chose"
+    assert [work.phase for work in found if work.phase == "generate"] == ["generate"] * 5
     assert all(work.prompts > 0 and work.tokens > 0 and work.units > 0 for work in found)
 
 
 def test_every_need_of_a_search_is_planned_even_where_a_measure_forgets_it():
-    search = planned("carrier_layer").needs[1]
+    (search,) = (need for need in planned("carrier_layer").needs if isinstance(need, CandidateSearch))
 
     class Forgetful(Planned):
         needs = (search,)
 
-    found = works([Forgetful("c", "carrier_layer", {}, "")], n_layers=30, data=None)
+    found = work_of([Forgetful("c", "carrier_layer", {}, "")])
     assert {work.need for work in found} == {search, search.probe, *search.answered}
 
 
 def test_work_grows_with_prompts_tokens_and_layers():
     def units(n_layers=30, **given):
-        return works([planned("carrier_layer", **given)], n_layers, None)[-1].units
+        (found,) = (
+            work.units
+            for work in work_of([planned("carrier_layer", **given)], n_layers)
+            if isinstance(work.need, CandidateSearch)
+        )
+        return found
 
     assert units(n_validation=32) > units(n_validation=16)
     assert units(n_layers=60) > 1.9 * units(n_layers=30)
     assert units(max_layer_fraction=0.4) < 0.6 * units(max_layer_fraction=0.8)
-    short, long = (works([planned("refusal_rate", max_new_tokens=n)], 30, None)[0] for n in (8, 64))
+    short, long = (work_of([planned("refusal_rate", max_new_tokens=n)])[0] for n in (8, 64))
     assert long.tokens - short.tokens == 56 * short.prompts == 56 * 64
 
 
 def test_the_prompts_of_a_need_are_those_that_the_bench_will_take():
     (need,) = planned("refusal_rate", source="benign-utility").needs
-    (work,) = works([planned("refusal_rate", source="benign-utility")], 30, None)
+    (work,) = work_of([planned("refusal_rate", source="benign-utility")])
     assert work.prompts == len(load_source(need.source, None).first(need.n)) == 60
 
 
-def test_rules_of_thumb_grow_with_the_model():
-    assert seconds_per_unit(2 * 10**9, "cpu") == pytest.approx(2 * seconds_per_unit(10**9, "cpu"))
-    assert seconds_per_unit(10**9, "cuda:0") < seconds_per_unit(10**9, "cpu")
-    full, half = (memory_bytes(135_000_000, 30, 576, 49_152, dtype) for dtype in ("float32", "bfloat16"))
-    assert 135_000_000 * 2 < half < full < 10**10
+def test_prompts_of_another_checkpoint_are_those_of_its_need():
+    for measure in ("principal_angle", "carrier_transfer"):
+        there = [need for need in planned(measure).needs if isinstance(need, Elsewhere)]
+        assert there
+        for need in there:
+            assert prompt_hashes(need, None) == prompt_hashes(need.need, None) != ()
 
 
 @pytest.mark.parametrize("measure", ["refusal_depth", "paraphrase_gap"])

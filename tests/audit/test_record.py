@@ -10,7 +10,8 @@ import pytest
 
 from geoaudit.audit import profiles, record
 from geoaudit.audit.decide import decide
-from geoaudit.audit.run import Auditor, Options
+from geoaudit.audit.measuring import Options
+from geoaudit.audit.run import Auditor
 from geoaudit.audit.suite import Assertion
 from geoaudit.audit.verdict import verdict_of
 from geoaudit.errors import RequestError
@@ -110,13 +111,13 @@ def test_measures_are_explained_where_the_record_goes(built):
 
 
 def test_an_identity_that_cannot_be_had_is_said(planted, tmp_path, monkeypatch):
-    from geoaudit.audit import run
+    from geoaudit.audit import checkpoints
     from geoaudit.errors import BrokenCheckpoint
 
     def broken(*args):
         raise BrokenCheckpoint("model.safetensors is truncated")
 
-    monkeypatch.setattr(run, "identify", broken)
+    monkeypatch.setattr(checkpoints, "identify", broken)
     options = Options(PROFILE, tmp_path, "cpu", None, None, None)
     audit = Auditor(resolve_all([f"one={planted().folder}"]), options, lambda line: None)
     missing = Measurement("refusal_rate", "one", {}, "share", why_missing="truncated")

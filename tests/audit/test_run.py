@@ -14,7 +14,8 @@ import pytest
 from geoaudit import judges
 from geoaudit.audit import profiles
 from geoaudit.audit.decide import decide
-from geoaudit.audit.run import Auditor, MeasuringStopped, Options, clock
+from geoaudit.audit.measuring import Options, clock
+from geoaudit.audit.run import Auditor, MeasuringStopped
 from geoaudit.audit.store import Store
 from geoaudit.carriers import search as searching
 from geoaudit.errors import BrokenCheckpoint

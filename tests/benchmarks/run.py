@@ -1,11 +1,17 @@
 """Speed, side by side in one run: medians and ratios, on whatever machine this is.
 
-make bench
+    make bench
+    python tests/benchmarks/run.py [plugin] [generation] [search] [curves] [memory]
+    python tests/benchmarks/run.py search --help
+
+Without a name all are run, the search with its reference on every seventh candidate. Options are those of one benchmark
+and follow its name.
 """
 
 from __future__ import annotations
 
 import functools
+import itertools
 import statistics
 import subprocess
 import sys
@@ -129,6 +135,25 @@ def spent(loaded: LoadedModel, n: int, run: Callable[[], object]) -> None:
     )
 
 
+def main(arguments: list[str]) -> None:
+    """Run the benchmarks that are named, or all."""
+    sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # `tests` is no installed package
+    from tests.benchmarks import curves, search
+
+    known: dict[str, Callable[[list[str]], object]] = {
+        "plugin": lambda rest: inactive_plugin(),
+        "generation": lambda rest: generation(),
+        "search": search.main,
+        "curves": curves.curves,
+        "memory": curves.memory,
+    }
+    names = list(itertools.takewhile(known.__contains__, arguments))
+    rest = arguments[len(names) :]
+    if rest and len(names) != 1:
+        raise SystemExit(f"not a benchmark: {rest[0]}; known: {', '.join(known)}. Options follow the name of one")
+    for name in names or known:
+        known[name](rest)
+
+
 if __name__ == "__main__":
-    inactive_plugin()
-    generation()
+    main(sys.argv[1:])

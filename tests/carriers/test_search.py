@@ -11,12 +11,14 @@ import numpy as np
 import pytest
 import torch
 
-from geoaudit.carriers import search as searching
+from geoaudit.carriers import scorer as scoring
 from geoaudit.carriers.resample import scored_rows
+from geoaudit.carriers.scorer import Field, How, Scorer
 from geoaudit.carriers.scores import kl_to_base, refusal_metric
-from geoaudit.carriers.search import SCREEN, SearchTable, search
-from geoaudit.carriers.select import Row, select
-from geoaudit.geometry.directions import BlockMeans, differences
+from geoaudit.carriers.search import least_alike, search
+from geoaudit.carriers.select import Row, Selecting, select
+from geoaudit.carriers.table import SearchTable
+from geoaudit.geometry.directions import BlockMeans, activation_scale, differences, null_rows, overall
 from geoaudit.measures.needs import CandidateSearch, Probe
 from geoaudit.model.activations import block_means
 from geoaudit.model.chat import Chat
@@ -85,33 +87,42 @@ def world(dtype: str) -> dict[str, Any]:
     chat = Chat(tokenizer)
     loaded = LoadedModel(tiny_model("llama").to(getattr(torch, dtype)), tokenizer, chat)
     rendered = [[chat.render(text) for text in prompts(seed, N)] for seed in range(4)]
-    means = [BlockMeans(*block_means(loaded, each, n_blocks=4)) for each in rendered[:2]]
+    means = [
+        BlockMeans(count, mean[:, 1:]) for count, mean in (block_means(loaded, p, n_blocks=4) for p in rendered[:2])
+    ]
     return {"loaded": loaded, "means": means, "harmful": rendered[2], "harmless": rendered[3]}
 
 
-def run(rows=None, dtype="float32", fraction=1.0, n=N, tokens=("tell", "draw"), open_model=None, **more) -> SearchTable:
+def field_of(means) -> Field:
+    directions = differences(*means)
+    null = null_rows(directions, activation_scale(*means))
+    return Field(directions, null, overall(means[1]), least_alike(*means))
+
+
+WIDE = {"kl_budget": 2.0, "frontier_kl": 2.0}
+"""The random model's candidates cost up to a nat: a narrower frontier would screen what most of these tests look at."""
+
+
+def run(
+    rows=None, dtype="float32", fraction=1.0, n=N, tokens=("tell", "draw"), open_model=None, progress=None, **how
+) -> SearchTable:
     found = world(dtype)
-    return search(
-        harmful=found["means"][0],
-        harmless=found["means"][1],
-        rendered_harmful=found["harmful"][:n],
-        rendered_harmless=found["harmless"][:n],
-        open_model=open_model or (lambda: found["loaded"]),
-        refusal_tokens={text: TOKENS[text] for text in tokens},
-        max_layer_fraction=fraction,
-        inputs={"a": "b"},
-        rows=MemoryRows() if rows is None else rows,
-        key=lambda *parts: digest([dtype, *parts]),
-        **more,
+    scorer = Scorer(
+        open_model or (lambda: found["loaded"]),
+        found["harmful"][:n],
+        found["harmless"][:n],
+        field_of(found["means"]),
+        How(max_layer_fraction=fraction, **{**WIDE, **how}),
+        [TOKENS[text] for text in tokens],
+        MemoryRows() if rows is None else rows,
+        lambda *parts: digest([dtype, *parts]),
     )
-
-
-@pytest.fixture(scope="module", autouse=True)
-def wide_frontier():
-    """The random model's candidates cost up to a nat: a frontier below would screen what these tests look at."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(searching, "KL_FRONTIER", 1.0)
-        yield
+    return search(
+        scorer,
+        refusal_tokens={text: TOKENS[text] for text in tokens},
+        inputs={"a": "b"},
+        progress=progress or (lambda done, total: None),
+    )
 
 
 @pytest.fixture(scope="module")
@@ -207,32 +218,35 @@ def same(one: SearchTable, other: SearchTable) -> bool:
 
 @pytest.fixture
 def scored(monkeypatch):
-    """Layers of the candidates that were really scored, in order."""
-    layers = []
-    candidate = searching._Scorer.candidate
+    """Candidates that really went through passes, in order: ("kl" or "added" or "ablated", layers)."""
+    seen = []
+    for kind in ("kl", "added", "ablated"):
+        made = getattr(Scorer, f"_{kind}")
 
-    def counted(self, direction, layer):
-        layers.append(layer)
-        return candidate(self, direction, layer)
+        def counted(self, group, kind=kind, made=made):
+            seen.append((kind, [place.layer for place in group]))
+            return made(self, group)
 
-    monkeypatch.setattr(searching._Scorer, "candidate", counted)
-    return layers
+        monkeypatch.setattr(Scorer, f"_{kind}", counted)
+    return seen
+
+
+WHOLE = [("kl", [1, 2] * 3), ("added", [1] * 3), ("added", [2] * 3), ("ablated", [1] * 3), ("ablated", [2] * 3)]
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-@pytest.mark.parametrize("done", [0, 1, 4, 5])
+@pytest.mark.parametrize("done", [0, 1, 2, 4])
 def test_a_killed_search_goes_on_to_the_same_table_and_scores_nothing_twice(scored, dtype, done):
     whole = run(dtype=dtype)
-    every = list(scored)
-    assert len(every) == 6
+    assert scored == WHOLE
     scored.clear()
-    rows = MemoryRows(lives=1 + done)  # the row of no intervention, then candidates
+    rows = MemoryRows(lives=1 + done)  # the row of no intervention, then groups of candidates
     with pytest.raises(Killed):
         run(rows, dtype)
-    assert scored == every[: done + 1], "the last one was scored, and lost while it was written"
+    assert scored == WHOLE[: done + 1], "the last group was scored, and lost while it was written"
     scored.clear()
     assert same(run(rows.again(), dtype), whole)
-    assert scored == every[done:]
+    assert scored == WHOLE[done:]
 
 
 def test_a_search_that_was_killed_before_anything_was_written_starts_again(scored):
@@ -249,93 +263,129 @@ def test_a_finished_search_is_read_without_the_model(scored, table):
     assert scored == []
 
 
-def test_a_higher_fraction_only_adds_candidates(scored, table):
-    rows = MemoryRows()
-    fewer = run(rows, fraction=0.7)
-    assert {row.layer for row in fewer.candidates} == {0, 1}
-    scored.clear()
-    more = run(rows)
-    assert set(scored) == {2}
-    assert same(more, table)
-
-
-@pytest.mark.parametrize("other", [{"n": 11}, {"tokens": ("tell",)}])
-def test_rows_of_other_prompts_or_refusal_tokens_are_not_used(scored, other):
+@pytest.mark.parametrize("other", [{"n": 11}, {"tokens": ("tell",)}, {"operator": "affine"}])
+def test_rows_of_other_prompts_tokens_or_edits_are_not_used(scored, other):
     rows = MemoryRows()
     run(rows)
     scored.clear()
     run(rows, **other)
-    assert len(scored) == 6
+    assert sum(len(layers) for kind, layers in scored if kind == "kl") == 6
 
 
-def test_rows_are_written_one_candidate_at_a_time(table):
-    rows = MemoryRows()
+def test_progress_rises_to_the_end():
     seen = []
-    run(rows, progress=lambda done, total: seen.append((done, total, len(rows.written))))
-    assert seen == [(i + 1, 9, 1 + 2 * (i // 3) + i % 3) for i in range(9)]
+    run(progress=lambda done, total: seen.append(done / total))
+    assert seen == sorted(seen)
+    assert 0.9 <= seen[-1] <= 1
 
 
-# --- screening -------------------------------------------------------------------------------------------------------
+# --- what is left out ------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def strict(table, monkeypatch):
-    """A search whose KL frontier lies among the candidates, and that frontier."""
-    means = np.sort([table.arditi.kl[index].mean() for index in (1, 2, 4, 5, 7, 8)])
-    frontier = float(means[:2].mean())
-    monkeypatch.setattr(searching, "KL_FRONTIER", frontier)
-    return run(), frontier
+@pytest.fixture(scope="module")
+def exhaustive() -> SearchTable:
+    return run(search="exhaustive")
 
 
-def test_screened_candidates_keep_their_first_kl_and_nothing_else(strict, table):
-    found, _ = strict
+def agree_where_measured(found: SearchTable, exhaustive: SearchTable) -> None:
+    for part in ("arditi", "cosmic"):
+        for each in dataclasses.fields(getattr(found, part)):
+            one, other = getattr(getattr(found, part), each.name), getattr(getattr(exhaustive, part), each.name)
+            there = ~np.isnan(one)
+            # dot products go up to a thousand: what is compared is a thousandth of a nat, or of a cosine
+            size = 1.0 if part == "arditi" or each.name == "kl" else np.abs(other[there]).max(initial=1.0)
+            np.testing.assert_allclose(one[there] / size, other[there] / size, atol=1e-3 if size == 1.0 else 1e-5)
+
+
+@pytest.mark.parametrize("more", [{}, {"operator": "affine"}, {"scope": "every_site_but_first_token"}])
+def test_what_the_fast_search_reports_is_what_plain_passes_give(more):
+    found, plain = run(**more), run(search="exhaustive", **more)
+    assert np.isfinite(found.arditi.bypass).all(axis=1).sum() == 6
+    agree_where_measured(found, plain)
+
+
+@pytest.fixture(scope="module")
+def strict(exhaustive) -> tuple[SearchTable, float, float]:
+    """A search with a budget and a frontier among the candidates."""
+    means = np.sort(np.nanmean(exhaustive.arditi.kl[[1, 2, 4, 5, 7, 8]], axis=1))
+    budget, frontier = float(means[:2].mean()), float(means[2:4].mean())
+    return run(kl_budget=budget, frontier_kl=frontier), budget, frontier
+
+
+def test_screened_candidates_lie_beyond_the_frontier_and_have_no_scores(strict, exhaustive):
+    found, _, frontier = strict
+    agree_where_measured(found, exhaustive)
     screened = [index for index, row in enumerate(found.candidates) if row.excluded == "screened"]
     assert 0 < len(screened) < 6
     for index in screened:
-        np.testing.assert_array_equal(found.arditi.kl[index][:SCREEN], table.arditi.kl[index][:SCREEN])
-        for values in (found.arditi.kl[index][SCREEN:], found.arditi.bypass[index], found.cosmic.comply_cross[index]):
-            assert np.isnan(values).all()
-    for index in {1, 2, 4, 5, 7, 8} - set(screened):
-        np.testing.assert_array_equal(found.arditi.bypass[index], table.arditi.bypass[index])
-        np.testing.assert_array_equal(found.arditi.kl[index], table.arditi.kl[index])
+        assert exhaustive.arditi.kl[index].mean() > frontier
+        assert np.isnan(found.arditi.kl[index]).any()
+        assert np.isnan(found.arditi.induce[index]).all()
+        assert np.isnan(found.arditi.bypass[index]).all()
 
 
-def test_only_what_lies_beyond_the_frontier_on_all_prompts_is_screened(strict, table):
-    found, frontier = strict
-    for index, row in enumerate(found.candidates):
-        if row.excluded == "screened":
-            assert table.arditi.kl[index].mean() > frontier - 1e-6, (
-                "a KL is above −1e-6: the rest cannot make up for it"
-            )
+def test_the_frontier_is_complete(strict, exhaustive):
+    found, _, frontier = strict
+    for index in np.flatnonzero(np.nan_to_num(exhaustive.arditi.kl.mean(axis=1), nan=9.0) <= frontier):
+        assert np.isfinite(found.arditi.kl[index]).all()
+        assert np.isfinite(found.arditi.induce[index]).all()
+        assert np.isfinite(found.cosmic.refuse_cross[index]).all()
 
 
-def test_a_screened_candidate_is_chosen_by_no_rule_and_is_not_nearest(strict):
-    found, _ = strict
-    for rule, scores in (("arditi", found.arditi), ("cosmic", found.cosmic)):
-        rows = scored_rows(found.candidates, scores)
-        for budget in (99.0, 0.0):
-            chosen = select(
-                rows,
-                rule,
-                n_layers=LAYERS,
-                max_layer_fraction=1.0,
-                kl_budget=budget,
-                induce_threshold=-99.0,
-                c0=-1.0 if rule == "cosmic" else None,
-            )
-            picked = chosen.selected or chosen.nearest
-            assert picked is not None
-            assert picked.excluded == ""
+def test_whatever_the_budget_admits_now_or_on_redrawn_prompts_is_scored_in_full(strict):
+    found, budget, _ = strict
+    for index in range(9):
+        kl = found.arditi.kl[index]
+        if np.isfinite(kl).all() and kl.mean() - 4 * kl.std(ddof=1) / len(kl) ** 0.5 <= budget:
+            assert np.isfinite(found.arditi.bypass[index]).all()
+            assert np.isfinite(found.cosmic.comply_cross[index]).all()
+
+
+@pytest.mark.parametrize("rule", ["arditi", "cosmic"])
+@pytest.mark.parametrize("rank", [1, 3, 5])
+@pytest.mark.parametrize("level", [-99.0, 0.0])
+def test_the_winner_is_that_of_the_exhaustive_search(exhaustive, rule, rank, level):
+    means = np.sort(np.nanmean(exhaustive.arditi.kl[[1, 2, 4, 5, 7, 8]], axis=1))
+    budget = float(means[rank - 1 : rank + 1].mean())
+    selecting = Selecting(rule, kl_budget=budget, max_layer_fraction=1.0, induce_threshold=level, raw=True)
+    found = run(search="winner", kl_budget=budget, frontier_kl=budget, selecting=selecting)
+    chosen = []
+    for each in (found, exhaustive):
+        scores = each.arditi if rule == "arditi" else each.cosmic
+        chosen.append(select(scored_rows(each.candidates, scores), rule, n_layers=LAYERS, **selecting.knobs).selected)
+    if chosen[1] is None:
+        assert chosen[0] is None
+    else:
+        assert (chosen[0].position, chosen[0].layer) == (chosen[1].position, chosen[1].layer)
+
+
+def test_a_least_kl_that_is_not_known_would_screen_wrongly(exhaustive):
+    """The bound lies below every KL that was measured, and below zero by next to nothing."""
+    scorer = Scorer(
+        lambda: world("float32")["loaded"],
+        world("float32")["harmful"],
+        world("float32")["harmless"],
+        field_of(world("float32")["means"]),
+        How(**WIDE),
+        [TOKENS["tell"]],
+        MemoryRows(),
+        lambda *parts: digest(list(parts)),
+    )
+    least = scorer.base_kl.least_kl.numpy()
+    assert (least > -1e-4).all()
+    assert (least < 0).all()
+    assert np.nanmin(exhaustive.arditi.kl) > least.max()
 
 
 def test_a_candidate_whose_scores_are_nan_is_never_chosen(monkeypatch):
-    candidate = searching._Scorer.candidate
+    made = Scorer._kl
 
-    def broken(self, direction, layer):
-        found = candidate(self, direction, layer)
-        return {name: np.full_like(values, np.nan) for name, values in found.items()} if layer == 2 else found
+    def broken(self, group):
+        found = made(self, group)
+        found[[place.layer == 2 for place in group]] = np.nan
+        return found
 
-    monkeypatch.setattr(searching._Scorer, "candidate", broken)
+    monkeypatch.setattr(Scorer, "_kl", broken)
     found = run()
     for rule, scores in (("arditi", found.arditi), ("cosmic", found.cosmic)):
         chosen = select(
@@ -348,3 +398,10 @@ def test_a_candidate_whose_scores_are_nan_is_never_chosen(monkeypatch):
         )
         assert chosen.status == ["null", "admissible", "not-finite"] * 3
         assert chosen.selected.layer == 1
+
+
+def test_rungs_end_with_all_prompts():
+    for n in (2, 3, 8, 16, 32, 72):
+        rungs = scoring._rungs(n)
+        assert rungs == sorted(set(rungs))
+        assert rungs[-1] == n

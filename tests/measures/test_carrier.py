@@ -11,24 +11,24 @@ import numpy as np
 import pytest
 
 from geoaudit.audit.decide import decide
-from geoaudit.carriers.search import SearchTable
+from geoaudit.carriers.table import SearchTable
 from geoaudit.errors import NothingToMeasure
-from geoaudit.measures import carrier, spectrum
+from geoaudit.measures import carrier
 from geoaudit.measures.bench import Bench
+from geoaudit.measures.carrier_needs import for_carrier
+from geoaudit.measures.carrier_selection import SEED
 from geoaudit.measures.evidence import Evidence
 from geoaudit.measures.fulfilled import CompletedPrompts
-from geoaudit.measures.needs import CandidateSearch, ChatSetting, Completions, Probe
+from geoaudit.measures.needs import CandidateSearch, ChatSetting, Probe
 from geoaudit.measures.table import MEASURES
 from geoaudit.records import Measurement
 from tests.measures.benches import SHARED, evidence_of, open_bench
 from tests.model.planted import ANSWER, REFUSAL
 
 RULES = ("cosmic", "arditi")
-NAMES = [name for name in MEASURES if name.startswith("carrier_")]
+NAMES = [name for name in MEASURES if hasattr(carrier, name)]
 DEFAULTS = {
     "direction": "carrier",
-    "kl_budget": 0.1,
-    "max_layer_fraction": 0.8,
     "n_train": 32,
     "n_validation": 8,
     "chat": ChatSetting(),
@@ -98,9 +98,9 @@ def dearer(by: float, others: float = 0.5):
 # --- what is found ---------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("seed", [0, 1])
-@pytest.mark.parametrize("position", [-1, -2, -3])
-@pytest.mark.parametrize("layer", [1, 2, 3])
+@pytest.mark.parametrize(
+    ("layer", "position", "seed"), [(1, -1, 0), (2, -3, 1), (3, -1, 1), (3, -2, 0)]
+)
 def test_both_rules_measure_the_planted_place(planted, layer, position, seed):
     evidence = evidence_of(open_bench(planted(layer=layer, position=position, seed=seed), SHARED))
     for rule in RULES:
@@ -113,12 +113,6 @@ def test_both_rules_measure_the_planted_place(planted, layer, position, seed):
         assert (used["layer"], used["position"]) == (layer, position)
         assert found.detail["split_half_cosine"] > 0.99
         assert found.detail["selection_shares"] == [{"position": position, "layer": layer, "share": 1.0}]
-    rank = spectrum.effective_rank(
-        {"convention": "energy", "normalise": False, "n_train": 32, "chat": ChatSetting()}, evidence
-    )
-    # with two noisy blocks before the write, their own differences add up to a tenth
-    assert rank.estimate == pytest.approx(1, abs=0.05 if layer < 3 or seed == 0 else 0.1)
-    assert rank.low <= rank.estimate + 1e-9
 
 
 def test_the_numbers_of_a_carrier(evidence):
@@ -151,7 +145,7 @@ def test_every_number_has_its_interval_range_and_record(evidence, name, rule):
     if MEASURES[name].kind == "discrete":
         assert found.low <= found.estimate <= found.high
     assert found.unit == MEASURES[name].unit
-    assert (found.n, found.judge, found.seed) == (16, "refusal", carrier.SEED)
+    assert (found.n, found.judge, found.seed) == (16, "refusal", SEED)
     assert len(found.inputs) == 4
     assert found.flags == ()
     assert found.detail["refusal_score_auroc"] == 1.0
@@ -182,7 +176,7 @@ GENEROUS = {
 @pytest.mark.parametrize("by", ["interval", "estimate"])
 @pytest.mark.parametrize("direction", ["carrier", "nearest"])
 @pytest.mark.parametrize("rule", RULES)
-@pytest.mark.parametrize(("layer", "position"), [(1, -1), (2, -3), (3, -2)])
+@pytest.mark.parametrize(("layer", "position"), [(1, -1), (3, -2)])
 def test_a_model_that_never_refuses_has_no_carrier(planted, layer, position, rule, direction, by):
     evidence = evidence_of(open_bench(planted(layer=layer, position=position, refuses=False), SHARED))
     for name, (comparator, bound) in GENEROUS.items():
@@ -365,28 +359,6 @@ def test_validation_prompts_that_were_trained_on_stop_and_probe_prompts_are_a_no
     assert stopped.flags[0].sentence.startswith("1 of 16 scored prompts")
 
 
-def test_a_choice_that_hangs_on_the_prompts_has_a_wide_interval(bench):
-    """Two layers with equal means and large opposite noise: redrawing the prompts changes the winner."""
-
-    def shaky(table: SearchTable) -> SearchTable:
-        bypass = table.arditi.bypass.copy()
-        places = [(row.position, row.layer) for row in table.candidates]
-        rival, winner = places.index((-1, 2)), places.index((-2, 3))
-        noise = np.where(np.arange(table.n) % 2, 3.0, -3.0)
-        bypass[winner], bypass[rival] = -5 + noise, -4.9 - noise
-        induce, kl = table.arditi.induce.copy(), table.arditi.kl.copy()
-        induce[rival], kl[rival] = induce[winner], kl[winner]
-        return dataclasses.replace(table, arditi=dataclasses.replace(table.arditi, bypass=bypass, induce=induce, kl=kl))
-
-    found = measure("carrier_layer", changed(bench, table=shaky), "arditi")
-    assert (found.estimate, found.low, found.high) == (3, 2, 3)
-    assert decide("equals", (3.0,), found, by="interval").outcome == "inconclusive"
-    shares = {(row["position"], row["layer"]): row["share"] for row in found.detail["selection_shares"]}
-    assert set(shares) == {(-2, 3), (-1, 2)}
-    assert min(shares.values()) > 0.2
-    assert sum(shares.values()) == pytest.approx(1)
-
-
 def test_a_budget_that_redrawn_prompts_often_break_gives_no_interval(bench):
     """One dear prompt in eight: more than 5 % of the redrawn sets have no admissible carrier."""
 
@@ -427,6 +399,4 @@ def test_what_is_needed_is_planned(bench):
 
     for name in NAMES:
         measure(name, Evidence("ckpt", of))
-    assert set(map(type, asked)) == {CandidateSearch, Completions, Probe}
-    planned = {Probe(32), CandidateSearch(Probe(32), 8, 0.8), *CandidateSearch(Probe(32), 8, 0.8).answered}
-    assert set(asked) <= planned
+    assert set(asked) == set(for_carrier(DEFAULTS))

@@ -24,7 +24,8 @@ def streams(loaded, rendered) -> np.ndarray:
     for one in rendered:
         with captured(loaded, places) as at:
             loaded.model(input_ids=torch.tensor([one.ids]))
-        out.append(torch.stack([at[place][0, -p:] for place in places], dim=1).double())
+        where = [one.t_inst, *range(len(one.ids) - p, len(one.ids))]
+        out.append(torch.stack([at[place][0, where] for place in places], dim=1).double())
     return torch.stack(out).numpy()
 
 
@@ -34,7 +35,7 @@ def test_block_means_are_the_means_of_each_prompt_alone(name):
     rendered = rendered_prompts(loaded)
     one_by_one = streams(loaded, rendered)
     counts, means = block_means(loaded, rendered, n_blocks=2)
-    assert means.shape == (2, loaded.chat.n_post, loaded.n_layers + 1, loaded.d_model)
+    assert means.shape == (2, 1 + loaded.chat.n_post, loaded.n_layers + 1, loaded.d_model)
     assert (means.dtype, counts.tolist()) == (np.float32, [3, 2])
     for block in range(2):
         np.testing.assert_allclose(means[block], one_by_one[block::2].mean(axis=0), atol=1e-4)
@@ -62,7 +63,8 @@ def test_the_order_of_prompts_only_decides_their_block():
 def test_the_embedding_of_a_template_token_is_the_same_for_every_prompt():
     """Layer 0 at post-instruction positions holds no trace of the prompt (the null-direction trap)."""
     _, means = block_means(tiny_loaded(), rendered_prompts(tiny_loaded()), n_blocks=2)
-    assert np.array_equal(means[0, :, 0], means[1, :, 0])
+    assert np.array_equal(means[0, 1:, 0], means[1, 1:, 0])
+    assert not np.array_equal(means[0, 0, 0], means[1, 0, 0]), "t_inst is the prompt's own token"
 
 
 def test_a_block_without_prompts_has_no_mean():
@@ -71,6 +73,14 @@ def test_a_block_without_prompts_has_no_mean():
     assert counts.tolist() == [1, 1, 1, 1, 1, 0, 0, 0]
     assert np.isfinite(means[:5]).all()
     assert np.isnan(means[5:]).all()
+
+
+def test_blocks_may_be_told():
+    loaded = tiny_loaded()
+    rendered = rendered_prompts(loaded)
+    counts, means = block_means(loaded, rendered, n_blocks=3, blocks=[2, 0, 2, 0, 2])
+    assert counts.tolist() == [2, 0, 3]
+    np.testing.assert_allclose(means[2], streams(loaded, rendered)[::2].mean(axis=0), atol=1e-4)
 
 
 def test_progress_is_told():
@@ -85,7 +95,8 @@ def test_no_chat_format_is_read_at_the_last_token():
     loaded.chat = Chat(loaded.tokenizer, "none")
     rendered = rendered_prompts(loaded)
     _, means = block_means(loaded, rendered, n_blocks=1)
-    assert means.shape[1] == 1
+    assert means.shape[1] == 2
+    assert np.array_equal(means[:, 0], means[:, 1]), "t_inst is the last token"
     np.testing.assert_allclose(means[0], streams(loaded, rendered).mean(axis=0), atol=1e-4)
 
 

@@ -48,7 +48,7 @@ def answers(loaded, prompts) -> set[str]:
 
 def difference(loaded) -> torch.Tensor:
     """Difference in means [P, L + 1, d]."""
-    harmful, harmless = (block_means(loaded, render(loaded, p), n_blocks=1)[1][0] for p in (HARMFUL, HARMLESS))
+    harmful, harmless = (block_means(loaded, render(loaded, p), n_blocks=1)[1][0, 1:] for p in (HARMFUL, HARMLESS))
     return torch.from_numpy(harmful - harmless)
 
 

@@ -32,7 +32,8 @@ def store(checkpoints: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     which forgets the modules that were imported during the run.
     """
     from geoaudit.audit import profiles
-    from geoaudit.audit.run import Auditor, Options
+    from geoaudit.audit.measuring import Options
+    from geoaudit.audit.run import Auditor
     from geoaudit.measures.needs import Source
     from geoaudit.model.checkpoint import resolve_all
 

@@ -25,6 +25,7 @@ def _example(name: str) -> Any:
 
 _EXAMPLE = _example("example_record")
 _JUDGED = _example("example_judged")
+_GEOMETRY = _example("example_geometry")
 
 
 @pytest.fixture(scope="session")
@@ -42,6 +43,22 @@ def make_judged() -> Callable[..., dict[str, Any]]:
         return record
 
     return made
+
+
+@pytest.fixture(scope="session")
+def make_geometry() -> Callable[..., dict[str, Any]]:
+    """The example record with everything that is drawn of geometry (example_geometry.py)."""
+
+    def made(**more: Any) -> dict[str, Any]:
+        record: dict[str, Any] = _GEOMETRY.with_geometry(_EXAMPLE.example_record(**more))
+        return record
+
+    return made
+
+
+@pytest.fixture
+def geometric(make_geometry: Callable[..., dict[str, Any]]) -> dict[str, Any]:
+    return make_geometry(rows=12, layers=10)
 
 
 @pytest.fixture
@@ -106,6 +123,7 @@ def read_page() -> Callable[[str], Page]:
 def known(
     make_record: Callable[..., dict[str, Any]],
     make_judged: Callable[..., dict[str, Any]],
+    make_geometry: Callable[..., dict[str, Any]],
     read_page: Callable[[str], Page],
 ) -> set[tuple[str, str]]:
     """Every element and attribute of reports about harmless records."""
@@ -115,6 +133,7 @@ def known(
     for more in ({}, {"checkpoints": 1, "decide": "estimate"}):
         shape |= read_page(html.render(make_record(**more))).shape
     shape |= read_page(html.render(make_judged())).shape
+    shape |= read_page(html.render(make_geometry(checkpoints=3, layers=12))).shape
     record = make_record()
     record["checkpoints"][0]["system_prompt"] = "Answer briefly."
     record["checkpoints"][0]["unidentified"] = "the weights are truncated"

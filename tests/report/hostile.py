@@ -74,3 +74,13 @@ def is_safe(text: str, read: Read, known: set[tuple[str, str]], payload: str = "
             if payload and payload in (value or ""):
                 assert name in SHOWS_RECORD_TEXT
     return page
+
+
+ODD: list[Any] = [None, "x", [[1, "x"]], {"a": 1}, float("nan"), -1e300]
+"""What may stand where a figure expects numbers or rows: records are read with whatever they hold."""
+
+
+def alone(record: dict[str, Any], measure: str) -> dict[str, Any]:
+    """The record with one measurement of one measure and nothing that needs the others; quick to render."""
+    row = next(row for row in record["measurements"] if row["measure"] == measure)
+    return {**record, "measurements": [row], "assertions": [], "completions": {}, "measures": {}}

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from geoaudit.report.carrier_figure import DRAWN, Search, by_layer, frontier, legend_mark
+from geoaudit.report.carrier_figure import DRAWN, Search, frontier, legend_front, legend_mark
 
 ROWS: list[dict[str, Any]] = [
     {"position": -1, "layer": 0, "kl": 0.0, "s_refuse_scaled": 0.0, "s_comply": 0.6, "status": "null"},
@@ -79,32 +79,10 @@ def test_the_nearest_candidate_is_dashed_and_called_not_admissible():
     (allowed,) = classes(svg)["allowed"]
     assert float(ring.get("cx", "")) > float(allowed.get("x", "")) + float(allowed.get("width", ""))
     assert "nearest, not admissible: layer 5 at −2" in texts(svg)
-    assert "nearest, not admissible: layer 5" in by_layer(search, -2, "<|end|>", uid="f2")
 
 
 def test_without_a_chosen_candidate_nothing_is_ringed():
     assert "ring" not in classes(frontier(made(selected=None), uid="f1", description="d"))
-
-
-def test_by_layer_has_three_panels_the_budget_and_the_token():
-    svg = by_layer(made(), -1, "<|im_end|>\n", uid="f1")
-    shown = texts(svg)
-    assert {"KL (nats)", "S̃ refuse", "S comply"} <= set(shown)
-    assert any("<|im_end|>\\n" in text for text in shown)
-    found = classes(svg)
-    assert len(found["bound"]) == 1
-    assert len(found["ring"]) == 3
-    assert "late" not in found
-    assert len(classes(by_layer(made(), -2, "", uid="f1"))["late"]) == 3
-
-
-def test_the_other_rule_draws_its_own_scores():
-    rows = [
-        {"position": -1, "layer": 1, "kl": 0.02, "induce": 1.0, "bypass": -4.0, "status": "admissible"},
-        {"position": -1, "layer": 2, "kl": 0.20, "induce": 2.0, "bypass": -5.0, "status": "kl"},
-    ]
-    svg = by_layer(made(rule="arditi", candidates=rows, selected=rows[0]), -1, "x", uid="f1")
-    assert {"induce (nats)", "bypass (nats)"} <= set(texts(svg))
 
 
 def test_the_budget_always_has_room_on_both_sides():
@@ -122,21 +100,34 @@ def test_nothing_is_drawn_without_candidates(changes: dict[str, Any]):
     assert Search.of({**DETAIL, **changes}) is None
 
 
-def test_scores_that_are_missing_leave_figures_standing():
-    bare = [
-        {"position": -1, "layer": layer, "kl": None, "s_refuse_scaled": None, "status": "not-finite"}
-        for layer in (0, 1)
-    ]
-    search = made(candidates=bare, selected=None, c0=None, kl_budget=None)
-    assert "mark" not in classes(frontier(search, uid="f1", description="d"))
-    assert "not measured" in by_layer(search, -1, "", uid="f1")
-
-
-def test_tokens_are_escaped_in_svg():
-    svg = by_layer(made(), -1, "<script>\"'&", uid="f1")
-    assert "<script" not in svg
-    assert any("<script>\"'&" in text for text in texts(svg))
-
-
 def test_legend_marks_are_decoration():
-    assert all('aria-hidden="true"' in legend_mark(status) for status in DRAWN)
+    assert all('aria-hidden="true"' in mark for mark in [legend_front(), *(legend_mark(status) for status in DRAWN)])
+
+
+def test_the_front_is_a_staircase_through_its_points_and_the_first_budget_a_line():
+    points = [{"kl": 0.01, "effect": 0.1}, {"kl": 0.1, "effect": 0.4}, {"kl": 0.5, "effect": 0.9}]
+    search = made(frontier=points, first_budget={"kl": 0.1, "position": -1, "layer": 3})
+    svg = frontier(search, uid="f1", description="d")
+    (front,) = classes(svg)["front"]
+    assert front.get("d", "").count("H") == front.get("d", "").count("V") == 2
+    (first,), (budget,) = classes(svg)["threshold"], classes(svg)["bound"]
+    assert first.get("d", "").split()[0] == budget.get("d", "").split()[0]
+    assert "first carrier at 0.100" in texts(svg)
+    assert "Front of S̃ refuse: KL 0.0100: 0.100; KL 0.100: 0.400; KL 0.500: 0.900." in svg
+
+
+def test_an_older_record_has_no_front_and_no_first_budget():
+    found = classes(frontier(made(), uid="f1", description="d"))
+    assert "front" not in found
+    assert "threshold" not in found
+
+
+def test_missing_scores_leave_the_frontier_standing():
+    rows = [{"position": -1, "layer": 1, "kl": None, "s_refuse_scaled": None, "status": "not-finite"}]
+    search = made(candidates=rows, selected=None, c0=None, kl_budget=None, frontier=[{"kl": None, "effect": 1}])
+    assert "mark" not in classes(frontier(search, uid="f1", description="d"))
+
+
+def test_a_record_that_claims_endless_layers_has_no_figure():
+    assert Search.of({**DETAIL, "n_layers": 10**9}) is None
+    assert Search.of({**DETAIL, "candidates": [{**ROWS[1], "layer": 10**6}]}) is None

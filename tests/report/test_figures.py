@@ -11,34 +11,13 @@ from markupsafe import Markup
 
 from geoaudit.report import figures
 from geoaudit.report.svg import Scale, round_step, span, tag
+from tests.report.drawn import HOSTILE, by_class, drawn
 
-HOSTILE = "<script>alert('1')</script>\" onload=\"x"
 numbers = st.floats(-1e9, 1e9)
-
-
-def drawn(svg: str) -> ET.Element:
-    element = ET.fromstring(svg)  # our own output
-    assert element.tag == "svg"
-    assert element[0].tag == "title"
-    assert element[0].text
-    assert element[1].tag == "desc"
-    assert element[1].text
-    assert element.get("role") == "img"
-    assert element.get("aria-labelledby", "").split() == [element[0].get("id"), element[1].get("id")]
-    _, _, width, height = map(float, element.get("viewBox", "").split())
-    for part in element.iter():
-        for name, limit in (("x", width), ("cx", width), ("y", height), ("cy", height)):
-            if part.get(name) is not None:
-                assert -0.1 <= float(part.get(name, "")) <= limit + 0.1
-    return element
 
 
 def measurement(estimate: Any, low: Any = None, high: Any = None, unit: str = "share of prompts") -> dict[str, Any]:
     return {"estimate": estimate, "low": low, "high": high, "unit": unit}
-
-
-def by_class(element: ET.Element, css: str) -> list[ET.Element]:
-    return [part for part in element.iter() if css in (part.get("class") or "").split()]
 
 
 def test_tag_escapes_children_and_attributes_but_not_markup():
@@ -130,23 +109,6 @@ def test_label_bar_counts_labels_it_does_not_know_and_escapes_them():
     assert figures.label_bar({"full_refusal": 0}, uid="f1", what="none") == ""
 
 
-def test_spectrum_draws_each_share_and_the_running_sum():
-    svg = figures.spectrum([0.5, 0.3, 0.15, 0.05], uid="f1", title="as measured")
-    element = drawn(svg)
-    heights = [float(part.get("height", "")) for part in by_class(element, "bar")]
-    assert heights == pytest.approx([62.0, 37.2, 18.6, 6.2], abs=0.1)
-    assert len(by_class(element, "running-dot")) == 4
-    assert "90 % of the energy: 3 components" in svg
-    assert figures.spectrum([], uid="f1", title="") == ""
-    assert figures.spectrum([None], uid="f1", title="") == ""
-
-
-def test_a_long_spectrum_is_cut_and_does_not_invent_a_count():
-    svg = figures.spectrum([0.01] * 100, uid="f1", title="flat")
-    assert len(by_class(drawn(svg), "bar")) == figures.COMPONENTS_SHOWN
-    assert "more than 16 components" in svg
-
-
 @given(st.floats(1e-6, 1e6), st.floats(1.5, 1e6))
 def test_logarithmic_ticks_are_decades_inside_the_scale(low: float, ratio: float):
     scale = Scale(low, low * ratio, 0, 100, log=True)
@@ -175,7 +137,7 @@ def test_a_span_is_never_empty():
 
 
 def test_no_figure_holds_style_or_script():
-    svg = figures.spectrum([0.9, 0.1], uid="f1", title=HOSTILE)
+    svg = figures.label_bar({"full_refusal": 3}, uid="f1", what=HOSTILE)
     assert not re.search(r"<script|style=|\son\w+=\"", svg)
 
 

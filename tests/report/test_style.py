@@ -56,7 +56,7 @@ def test_marks_and_neighbouring_segments_can_be_told_apart(theme: str):
 
 
 def test_the_style_sheet_loads_nothing():
-    assert set(re.findall(r"url\(([^)]*)\)", CSS)) <= {"#hatch", "#cross"}
+    assert set(re.findall(r"url\(([^)]*)\)", CSS)) <= {"#hatch", "#cross", "#shade"}
     assert "@import" not in CSS
     assert "gradient" not in CSS
 

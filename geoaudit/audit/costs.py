@@ -1,0 +1,186 @@
+"""What fulfilling needs costs: prompts, tokens and passes, before anything is loaded.
+
+Token counts are estimates from characters; times come from what this machine was measured to do with a model of this
+size, or from a rule of thumb where it never was.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from geoaudit.audit.order import Node
+from geoaudit.audit.plan import cases_of, sources
+from geoaudit.measures.asking import title
+from geoaudit.measures.bench import load_source
+from geoaudit.measures.needs import (
+    DIRECT,
+    PHASE_NAMES,
+    CandidateSearch,
+    Categories,
+    Cells,
+    Completions,
+    Examination,
+    Judged,
+    Need,
+    Projections,
+    Source,
+    SubspaceAblation,
+    Transfer,
+)
+
+CHARACTERS_PER_TOKEN = 4.2
+TEMPLATE_TOKENS = 35
+POST_TOKENS = 15
+"""Of a template: behind the instruction, where the part before it is computed once for all prompts."""
+JUDGE_TEMPLATE_TOKENS = 350
+TYPICAL_POSITIONS = 5
+GREEDY_STEP = 4.0
+"""A generated token costs about this many prefill tokens when 64 prompts share a step (measured on two CPU cores)."""
+SCORED_IN_FULL = 1 / 3
+"""Share of the candidates whose KL does not already rule them out."""
+CONTROLS, DOSES, FROM_ITS_LAYER = 20, 6, 0.6
+"""Controls of one direction, passes until each has its dose, and the share of the layers that an addition runs."""
+SCOPES = 4
+RANKS, RANK_DOSES = 6, 5
+"""Sizes of subspace, and passes until each control of one has its dose."""
+CPU_CORE_FLOPS = 0.2e12
+"""bf16 prefill of a small model on one AVX-512 core; the rule of thumb until a run was timed."""
+ACCELERATOR_FLOPS = 50e12
+
+
+@dataclass(frozen=True)
+class Work:
+    """What fulfilling one need costs."""
+
+    checkpoint: str
+    """Of which checkpoint: a comparison also needs something of the one that it is made with."""
+    need: Need
+    phase: str
+    what: str
+    """On what, where a phase is made of several needs."""
+    prompts: int
+    tokens: int
+    """Prompt tokens and generated ones, passes counted."""
+    units: float
+    """In prefill tokens."""
+
+    @property
+    def title(self) -> str:
+        """The phase, and on what."""
+        return f"{self.phase} {self.what}".strip()
+
+    @property
+    def node(self) -> Node:
+        """The need where it is fulfilled."""
+        return self.checkpoint, self.need
+
+
+def works(nodes: Iterable[Node], n_layers: Callable[[str], int], data: Path | None) -> list[Work]:
+    """What each need costs, in the order given.
+
+    Args:
+        nodes: needs where they are fulfilled.
+        n_layers: layers of a checkpoint.
+        data: folder of the benchmarks.
+    """
+    return [_work(name, need, n_layers(name), data) for name, need in nodes]
+
+
+def _work(checkpoint: str, need: Need, n_layers: int, data: Path | None) -> Work:
+    texts = _texts(need, data)
+    prompts = len(texts)
+    whole = _tokens(texts) + TEMPLATE_TOKENS * prompts
+    match need:
+        case Completions():
+            generated = prompts * need.max_new_tokens
+            tokens, units = whole + generated, whole + GREEDY_STEP * generated
+        case Judged():
+            tokens = whole + prompts * (JUDGE_TEMPLATE_TOKENS + need.completions.max_new_tokens)
+            units = float(tokens)
+        case CandidateSearch() | Examination() | SubspaceAblation() | Transfer():
+            tokens = int(_passes(need, n_layers, data))
+            units = float(tokens)
+        case _:  # one prefill
+            tokens, units = whole, float(whole)
+    return Work(checkpoint, need, PHASE_NAMES[type(need)], _what(need), prompts, tokens, units)
+
+
+def _passes(
+    need: CandidateSearch | Examination | SubspaceAblation | Transfer, n_layers: int, data: Path | None
+) -> float:
+    """Prompt tokens of all passes with an intervention; what all prompts begin with is computed once a pass."""
+    search = need if isinstance(need, CandidateSearch) else need.search
+    harmful, harmless = (
+        _tokens(texts) + POST_TOKENS * len(texts) + TEMPLATE_TOKENS
+        for texts in (_texts_of(source, n, data) for source, n in sources(search)[-2:])
+    )
+    match need:
+        case CandidateSearch():
+            # Each candidate's KL on harmless prompts; the rest (harmful with it ablated, harmless with it added) only
+            # where that KL does not rule it out.
+            candidates = TYPICAL_POSITIONS * int(n_layers * need.max_layer_fraction)
+            full = 1.0 if need.search == "exhaustive" else SCORED_IN_FULL
+            return candidates * (harmless + full * (harmful + harmless))
+        case Examination():
+            return CONTROLS * DOSES * FROM_ITS_LAYER * harmless + SCOPES * (harmful + harmless)
+        case SubspaceAblation():
+            return RANKS * CONTROLS * RANK_DOSES * (_tokens(_texts(need, data)) + POST_TOKENS * need.n)
+        case Transfer():
+            return harmful + 2 * harmless
+
+
+def _what(need: Need) -> str:
+    match need:
+        case Completions():
+            return need.source.name if need.attack == DIRECT else f"{need.source.name}, {title(need.attack)}"
+        case Judged():
+            return f"{need.judge} on {_what(need.completions)}"
+        case Categories():
+            return "by category"
+        case Cells():
+            return "by answer"
+        case Projections():
+            return "projected"
+        case Transfer():
+            return f"from {need.source}"
+    return ""
+
+
+def _texts(need: Need, data: Path | None) -> list[str]:
+    """What is put to the model, once for each completion or pass."""
+    match need:
+        case Completions():
+            return [case.text for case in cases_of(need, data).cases]
+        case Judged():
+            return _texts(need.completions, data)
+        case CandidateSearch() | Examination() | Transfer():
+            sets = sources(need)[-2:]
+        case SubspaceAblation():
+            sets = sources(need)[-1:]
+        case _:
+            sets = sources(need)
+    return [text for source, n in sets for text in _texts_of(source, n, data)]
+
+
+def _texts_of(source: Source, n: int | None, data: Path | None) -> list[str]:
+    return [prompt.text for prompt in load_source(source, data).first(n).prompts]
+
+
+def _tokens(texts: list[str]) -> int:
+    return int(sum(len(text) for text in texts) / CHARACTERS_PER_TOKEN)
+
+
+def seconds_per_unit(parameters: int, device: str) -> float:
+    """Rule of thumb for one prefill token of a model with that many parameters."""
+    flops = ACCELERATOR_FLOPS if device != "cpu" else CPU_CORE_FLOPS * (os.cpu_count() or 1)
+    return 2 * parameters / flops
+
+
+def memory_bytes(parameters: int, n_layers: int, d_model: int, vocabulary: int, dtype: str) -> int:
+    """About the most that is held at once: weights, the key-value cache and logits of one generated batch."""
+    width = {"float32": 4, "bfloat16": 2, "float16": 2}.get(dtype, 4)
+    tokens = 64 * (64 + 2 * TEMPLATE_TOKENS)
+    return parameters * width + tokens * n_layers * d_model * width + 64 * vocabulary * 8

@@ -1,0 +1,334 @@
+"""The passes that score candidates, each through the store: KL in steps, addition, ablation of harmful prompts.
+
+What is scored, and why no more, is told in `search`; how passes are shared, in `passes`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geoaudit.carriers.select import Row, Selecting
+from geoaudit.errors import RequestError
+from geoaudit.records import digest
+
+if TYPE_CHECKING:
+    from geoaudit.carriers.passes import Passes
+    from geoaudit.carriers.scores import Base
+    from geoaudit.model.chat import Rendered
+    from geoaudit.model.loaded import LoadedModel
+
+Floats = NDArray[np.float64]
+Arrays = dict[str, NDArray[Any]]
+
+GROUP = 24
+"""Candidates that are screened together."""
+FIRST_PROMPTS = 2
+"""Harmless prompts on which KL is tried first."""
+
+
+class ArrayRows(Protocol):
+    """What the search needs of the store."""
+
+    def get_arrays(self, key: str) -> dict[str, np.ndarray] | None:
+        """The arrays under `key`, or None."""
+
+    def put_arrays(self, key: str, arrays: Mapping[str, np.ndarray]) -> None:
+        """Write arrays under `key`, atomically."""
+
+
+@dataclass(frozen=True, eq=False)
+class Field:
+    """The directions to be tried, and where they may be applied."""
+
+    directions: Floats
+    """[P, L + 1, d] differences in means; the last layer row is the last block's output and is not tried."""
+    null: NDArray[np.bool_]
+    """[P, L + 1] differences that are rounding noise."""
+    harmless_mean: Floats
+    """[P, L + 1, d], for the affine operator."""
+    low_layers: tuple[int, ...]
+    """Where COSMIC reads its similarity (`least_alike`)."""
+    kept: NDArray[np.bool_] | None = None
+    """[prompts asked, harmful first] which validation prompts a filter kept; None where there is none."""
+
+
+@dataclass(frozen=True)
+class How:
+    """What is scored, and how thoroughly."""
+
+    max_layer_fraction: float = 0.8
+    kl_budget: float = 0.1
+    frontier_kl: float = 1.0
+    operator: Literal["linear", "affine"] = "linear"
+    scope: Literal["every_site", "every_site_but_first_token"] = "every_site"
+    search: Literal["frontier", "winner", "exhaustive"] = "frontier"
+    selecting: Selecting | None = None
+    """The rule whose winner is wanted (`winner` only)."""
+
+    def __post_init__(self) -> None:
+        if self.search == "winner" and self.selecting is None:
+            raise RequestError("search: winner needs the rule whose winner is wanted")
+
+    @property
+    def limit(self) -> float:
+        """KL beyond which a candidate is screened, nats."""
+        return self.kl_budget if self.search == "winner" else max(self.frontier_kl, self.kl_budget)
+
+
+@dataclass
+class Scorer:
+    """The passes themselves, through the store. The model is opened at the first one that is missing there."""
+
+    open_model: Callable[[], LoadedModel]
+    harmful: Sequence[Rendered]
+    harmless: Sequence[Rendered]
+    field: Field
+    how: How
+    refusal_ids: list[int]
+    rows: ArrayRows
+    key: Callable[..., str]
+
+    # --- rows -------------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def context(self) -> str:
+        """Hash of what every row depends on besides its candidate."""
+        prompts = [list(one.ids) for one in (*self.harmful, *self.harmless)]
+        how = [self.how.operator, self.how.scope, self.how.search == "exhaustive"]
+        return digest([prompts, self.field.low_layers, sorted(self.refusal_ids), how])
+
+    @cached_property
+    def base(self) -> Arrays:
+        """No intervention: refusal scores [n] and COSMIC's representations [n, d] of both classes."""
+        name = self.key("base", self.context)
+        stored = self.rows.get_arrays(name)
+        if stored is None:
+            stored = self._make_base()
+            self.rows.put_arrays(name, stored)
+        return stored
+
+    def screened(self, places: Sequence[Row], progress: Callable[[int], None]) -> Iterator[tuple[Row, Floats]]:
+        """KL [s] of every candidate; NaN on the prompts that were not read before it was given up."""
+        done = 0
+        for group in self._groups(places):
+            kl = self._group("kl", group, lambda group: {"kl": self._kl(group)}, self.how.limit)["kl"]
+            yield from zip(group, kl, strict=True)
+            done += len(group)
+            progress(done)
+
+    def added(self, places: Sequence[Row]) -> Iterator[tuple[Row, Arrays]]:
+        """Harmless prompts with the candidate added."""
+        yield from self._by_layer("added", places, self._added)
+
+    def ablated(self, places: Sequence[Row]) -> Iterator[tuple[Row, Arrays]]:
+        """Harmful prompts with the candidate ablated."""
+        yield from self._by_layer("ablated", places, self._ablated)
+
+    def plainly(self, place: Row) -> Arrays:
+        """Everything of one candidate, by plain passes."""
+        return self._group("plain", [place], lambda group: self._plainly(group[0]))
+
+    def _by_layer(
+        self, kind: str, places: Sequence[Row], make: Callable[[Sequence[Row]], Arrays]
+    ) -> Iterator[tuple[Row, Arrays]]:
+        """Scores of each candidate, made together with others of its layer."""
+        for layer in dict.fromkeys(place.layer for place in places):
+            group = [place for place in places if place.layer == layer]
+            scores = self._group(kind, group, make)
+            for index, place in enumerate(group):
+                yield place, {name: values[index] for name, values in scores.items()}
+
+    def _group(self, kind: str, group: Sequence[Row], make: Callable[[Sequence[Row]], Arrays], *more: Any) -> Arrays:
+        """Scores of candidates that share passes, from the store or made whole.
+
+        One row: below float32 a score depends on what it shares a pass with, so a group is never completed in part.
+        """
+        name = self.key(kind, [self.name(kind, place) for place in group], *more)
+        stored = self.rows.get_arrays(name)
+        if stored is None:
+            stored = make(group)
+            self.rows.put_arrays(name, stored)
+        return stored
+
+    def name(self, kind: str, place: Row, *more: Any) -> str:
+        """The key of a row about one candidate."""
+        direction = self.direction(place)
+        of_mean = digest(self.mean(place).tobytes().hex()) if self.how.operator == "affine" else ""
+        return self.key(kind, self.context, place.layer, digest(direction.tobytes().hex()), of_mean, *more)
+
+    # --- passes -----------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def passes(self) -> Passes:
+        """Over the harmless prompts, then the harmful ones."""
+        from geoaudit.carriers.passes import Passes
+
+        return Passes(self.open_model(), [*self.harmless, *self.harmful], self.field.low_layers)
+
+    @cached_property
+    def base_kl(self) -> Base:
+        """What harmless prompts' distributions are compared with."""
+        from geoaudit.carriers.scores import Base
+
+        return Base(self.passes.plain.logits[0, : len(self.harmless)])
+
+    @property
+    def of_harmless(self) -> range:
+        """Where `passes` has the harmless prompts."""
+        return range(len(self.harmless))
+
+    @property
+    def of_harmful(self) -> range:
+        """Where `passes` has the harmful prompts."""
+        return range(len(self.harmless), len(self.harmless) + len(self.harmful))
+
+    def direction(self, place: Row) -> NDArray[np.float32]:
+        """The difference in means at a place, [d]."""
+        direction: NDArray[np.float32] = self.field.directions[place.position, place.layer].astype(np.float32)
+        return direction
+
+    def mean(self, place: Row) -> NDArray[np.float32]:
+        """The mean of the harmless prompts at a place, [d]."""
+        mean: NDArray[np.float32] = self.field.harmless_mean[place.position, place.layer].astype(np.float32)
+        return mean
+
+    def _make_base(self) -> Arrays:
+        from geoaudit.carriers import exhaustive
+        from geoaudit.carriers.scores import refusal_metric
+
+        if self.how.search == "exhaustive":
+            made = exhaustive.base(
+                self.open_model(), self.harmful, self.harmless, self.field.low_layers, self.refusal_ids
+            )
+            return {name: np.asarray(value) for name, value in made.items()}
+        plain, s = self.passes.plain, len(self.harmless)
+        scores, low = as_array(refusal_metric(plain.logits[0], self.refusal_ids)), as_array(plain.low[0])
+        return {"harmful": scores[s:], "harmless": scores[:s], "x_harmful": low[s:], "x_harmless": low[:s]}
+
+    def _groups(self, places: Sequence[Row]) -> Iterator[list[Row]]:
+        """Candidates that share passes: any for ablation at every site, of one layer for an edit there."""
+        if self.how.operator == "affine":
+            layers = dict.fromkeys(place.layer for place in places)
+            yield from ([place for place in places if place.layer == layer] for layer in layers)
+        else:
+            yield from (list(places[start : start + GROUP]) for start in range(0, len(places), GROUP))
+
+    def _kl(self, group: Sequence[Row]) -> Floats:
+        """KL [G, s] of a group on more and more harmless prompts, while the mean may still lie within the limit."""
+        import torch
+
+        from geoaudit.carriers.passes import narrowed
+
+        n = len(self.harmless)
+        order = sorted(self.of_harmless, key=lambda i: len(self.harmless[i].ids))  # the cheapest first
+        least = as_array(self.base_kl.least_kl)
+        kl = np.full((len(group), n), np.nan)
+        vectors = torch.from_numpy(np.stack([self.direction(place) for place in group]))
+        alive = list(range(len(group)))
+        spare = self.how.scope == "every_site_but_first_token"
+        linear = self.how.operator == "linear"
+        prefix = self.passes.prefix(vectors, spare_first=spare) if linear else None
+        start = 0
+        for end in _rungs(n):
+            prompts = order[start:end]
+            if linear:
+                read = self.passes.ablated(vectors[alive], prompts, spare_first=spare, prefix=prefix)
+            else:
+                read = self._affine([group[i] for i in alive], 0.0, prompts)
+            kl[np.ix_(alive, prompts)] = as_array(self.base_kl.kl(read.logits, prompts))
+            start = end
+            # what the mean must be at least; NaN, which no comparison holds for, stays in and is no number in the end
+            bounds = np.where(np.isnan(kl[alive]), least, kl[alive]).mean(axis=1)
+            broken = np.isnan(kl[np.ix_(alive, prompts)]).any(axis=1)
+            for index in np.flatnonzero(broken):
+                kl[alive[index]] = np.nan
+            kept = [i for i, bound in enumerate(bounds) if not bound > self.how.limit and not broken[i]]
+            if not kept:
+                break
+            if len(kept) < len(alive):
+                prefix, alive = narrowed(prefix, kept), [alive[i] for i in kept]
+        return kl
+
+    def _added(self, group: Sequence[Row]) -> Arrays:
+        import torch
+
+        from geoaudit.carriers.scores import refusal_metric
+
+        layer = group[0].layer
+        if self.how.operator == "linear":
+            vectors = torch.from_numpy(np.stack([self.direction(place) for place in group]))
+            spare = self.how.scope == "every_site_but_first_token"
+            read = self.passes.added(vectors, layer, self.of_harmless, spare_first=spare)
+        else:
+            read = self._affine(group, 1.0, self.of_harmless)
+        x = as_array(read.low)
+        return {
+            "induce": as_array(refusal_metric(read.logits, self.refusal_ids)),
+            "refuse_cross": (x @ self.base["x_harmful"].T).astype(np.float32),
+            "refuse_gram": (x @ x.swapaxes(-1, -2)).astype(np.float32),
+        }
+
+    def _ablated(self, group: Sequence[Row]) -> Arrays:
+        import torch
+
+        from geoaudit.carriers.scores import refusal_metric
+
+        if self.how.operator == "linear":
+            vectors = torch.from_numpy(np.stack([self.direction(place) for place in group]))
+            spare = self.how.scope == "every_site_but_first_token"
+            read = self.passes.ablated(vectors, self.of_harmful, spare_first=spare)
+        else:
+            read = self._affine(group, 0.0, self.of_harmful)
+        x = as_array(read.low)
+        return {
+            "bypass": as_array(refusal_metric(read.logits, self.refusal_ids)),
+            "comply_cross": (x @ self.base["x_harmless"].T).astype(np.float32),
+            "comply_gram": (x @ x.swapaxes(-1, -2)).astype(np.float32),
+        }
+
+    def _affine(self, group: Sequence[Row], coefficient: float, prompts: Sequence[int]) -> Any:
+        import torch
+
+        vectors, means = (
+            torch.from_numpy(np.stack([of(place) for place in group])) for of in (self.direction, self.mean)
+        )
+        spare = self.how.scope == "every_site_but_first_token"
+        return self.passes.affine(vectors, means, coefficient, group[0].layer, prompts, spare_first=spare)
+
+    def _plainly(self, place: Row) -> Arrays:
+        from geoaudit.carriers.exhaustive import score_candidate
+
+        scores = score_candidate(
+            self.open_model(),
+            self.direction(place),
+            place.layer,
+            self.harmful,
+            self.harmless,
+            self.base,
+            self.field.low_layers,
+            self.refusal_ids,
+            operator=self.how.operator,
+            scope=self.how.scope,
+            harmless_mean=self.mean(place),
+        )
+        return {name: np.asarray(values) for name, values in scores.items()}
+
+
+def _rungs(n: int) -> list[int]:
+    """How many prompts have been read after each step: 2, 4, 6, 8, then a half more each time."""
+    found = [FIRST_PROMPTS]
+    while found[-1] < n:
+        found.append(found[-1] + max(FIRST_PROMPTS, found[-1] // 2))
+    return [*(one for one in found if one < n), n]
+
+
+def as_array(values: Any) -> Floats:
+    """A tensor or array as float64 on the CPU."""
+    array: Floats = np.asarray(values.cpu() if hasattr(values, "cpu") else values, dtype=np.float64)
+    return array

@@ -1,0 +1,114 @@
+"""The spectrum of a field of mean differences without the energy that sampling noise adds to it.
+
+A difference in means holds the true difference and noise, F = F₀ + N, and the energies of F are those of both: the
+plain spectrum is too spread, and more so for fewer prompts. In a product of two fields made of *different* prompts the
+noise of one is independent of the noise of the other, so that its expectation is the true Gram matrix,
+E[F_a F_bᵀ] = F₀ F₀ᵀ. Here that product is averaged over all pairs of prompts from different blocks; with blocks of
+equal size this is the mean of F_a F_bᵀ over all ways to halve the blocks, without the chance of any single split.
+
+What it estimates are the energies of F₀, and their sum without bias. Single eigenvalues still scatter about theirs, and
+those below zero are set to zero, so that where noise holds much of the energy a small bias upwards remains (measured:
+1.13 where the truth is 1 and the plain value 1.66, with noise at a sixth of the energy).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geoaudit.errors import NothingToMeasure, RequestError
+from geoaudit.geometry.directions import BlockMeans
+
+Floats = NDArray[np.float64]
+
+CHUNK_VALUES = 4_000_000
+"""Numbers of fields held at once: 32 MB."""
+
+
+class HeldOut:
+    """Products between the kept sites of two prompt sets, ready to be weighted: [B, m, d] and [B, m, m] each.
+
+    Args:
+        one: blocks of the first class.
+        other: blocks of the second; the same object where both sides are drawn from one pool.
+        kept: bool [P, L], the m sites that make up the field.
+
+    Raises:
+        RequestError: sets that were read at different sites.
+        NothingToMeasure: no site is kept, or a value is not finite.
+    """
+
+    def __init__(self, one: BlockMeans, other: BlockMeans, kept: NDArray[np.bool_]) -> None:
+        if one.mean.shape[1:] != other.mean.shape[1:]:
+            raise RequestError(f"both sets must share [P, L, d], got {one.mean.shape[1:]} and {other.mean.shape[1:]}")
+        if not kept.any():
+            raise NothingToMeasure("no spectrum: no site is left")
+        first = _Products(one, kept)
+        self._sides = (first, first if other is one else _Products(other, kept))
+
+    def grams(self, one: NDArray[Any], other: NDArray[Any]) -> Floats:
+        """Estimates of F₀ F₀ᵀ without bias, symmetric, float64 [R, m, m]; not positive semidefinite in general.
+
+        Args:
+            one: how often each block of the first set counts, [R, B]. A block that counts twice, as in a bootstrap,
+                is still one block: its copies are no different prompts.
+            other: the same for the second set, [R, B'].
+
+        Raises:
+            RequestError: weights that do not fit.
+            NothingToMeasure: a side with prompts in fewer than two blocks.
+        """
+        (mean, own), (other_mean, other_own) = (
+            side.products(weights) for side, weights in zip(self._sides, (one, other), strict=True)
+        )
+        between = mean @ other_mean.swapaxes(-1, -2)
+        grams: Floats = own + other_own - between - between.swapaxes(-1, -2)
+        return grams
+
+    def singular_values(self, one: NDArray[Any], other: NDArray[Any]) -> Floats:
+        """`gram_singular_values` of each of the `grams`, [R, m], some at a time."""
+        chunk = max(1, CHUNK_VALUES // self._sides[0].rows[0].size)
+        parts = [slice(start, start + chunk) for start in range(0, len(one), chunk)]
+        return np.concatenate([gram_singular_values(self.grams(one[part], other[part])) for part in parts])
+
+
+def gram_singular_values(gram: NDArray[Any]) -> Floats:
+    """Singular values of a field from an estimate [..., m, m] of its Gram matrix, falling, [..., m].
+
+    Eigenvalues below zero, and those at the resolution of the largest one, are 0; NaN throughout where none is above.
+    """
+    eigenvalues = np.linalg.eigvalsh(gram)[..., ::-1]
+    floor = gram.shape[-1] * np.finfo(np.float64).eps * np.abs(eigenvalues).max(axis=-1, keepdims=True)
+    values = np.sqrt(np.where(eigenvalues > floor, eigenvalues, 0.0))
+    result: Floats = np.where(values[..., :1] > 0, values, np.nan)
+    return result
+
+
+class _Products:
+    """One side: means of its blocks at the kept sites, and each block's products with itself."""
+
+    def __init__(self, means: BlockMeans, kept: NDArray[np.bool_]) -> None:
+        self.blocks = len(means.count)
+        self.held = means.count > 0
+        self.count = means.count[self.held].astype(np.float64)
+        self.rows = means.mean[self.held][:, kept, :].astype(np.float64)
+        if not np.isfinite(self.rows).all():
+            raise NothingToMeasure("no spectrum: a direction holds NaN or infinity")
+        self.own = self.rows @ self.rows.swapaxes(-1, -2)
+
+    def products(self, weights: NDArray[Any]) -> tuple[Floats, Floats]:
+        """(means [R, m, d], mean products [R, m, m] over the pairs of prompts from different blocks)."""
+        times = np.asarray(weights, dtype=np.float64)
+        if times.ndim != 2 or times.shape[1] != self.blocks or not (times >= 0).all():
+            raise RequestError(f"weights must be non-negative [R, {self.blocks}], got shape {times.shape}")
+        prompts = times[:, self.held] * self.count
+        if ((prompts > 0).sum(axis=1) < 2).any():
+            raise NothingToMeasure("a held-out spectrum needs prompts in two blocks on each side, there is one")
+        squared = prompts**2
+        total, same = prompts.sum(axis=1)[:, None, None] ** 2, squared.sum(axis=1)[:, None, None]
+        shares = prompts / prompts.sum(axis=1, keepdims=True)
+        mean = (shares @ self.rows.reshape(len(self.rows), -1)).reshape(-1, *self.rows.shape[1:])
+        own = (squared @ self.own.reshape(len(self.own), -1)).reshape(-1, *self.own.shape[1:])
+        return mean, (total * (mean @ mean.swapaxes(-1, -2)) - own) / (total - same)

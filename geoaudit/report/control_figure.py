@@ -1,0 +1,83 @@
+"""What the direction in use does against what its controls do: a strip of dots for each effect.
+
+Pure functions from numbers of the record to SVG; a figure without data is "".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from markupsafe import Markup
+
+from geoaudit.report import words
+from geoaudit.report.svg import Scale, drawing, line, marks, span, tag, text
+
+MOST_DOTS = 400
+"""Controls drawn in one strip; the record holds them all."""
+_PILE, _STEP, _DEEPEST = 7.0, 5.0, 5
+"""Dots nearer than the first many pixels are piled up in steps of the second, so many deep at most."""
+
+
+def controls(strips: Sequence[tuple[str, Sequence[Any], Any]], *, uid: str, rank: str) -> Markup:
+    """One strip an effect: a dot for each control, the direction in use as a ring on a line.
+
+    Args:
+        strips: (name of the effect, its values for the controls, its value for the direction in use).
+        uid: unique in the document.
+        rank: the p-value in words, "" for none.
+    """
+    parts: list[str] = []
+    said, top = [], 4.0
+    for name, raw, aim in strips:
+        values = sorted(v for v in map(words.finite, raw) if v is not None)[:MOST_DOTS]
+        target = words.finite(aim)
+        if not values or target is None:
+            continue
+        low, high = span([*values, target])
+        x = Scale(low - 0.05 * (high - low), high + 0.05 * (high - low), 12, 464)
+        base = top + 62
+        parts += [text(4, top + 10, name, "panel"), line(x.start, base, x.end, base, "axis")]
+        for tick in x.ticks(5):
+            parts += [
+                line(x(tick), base, x(tick), base + 3, "axis"),
+                text(x(tick), base + 14, words.exact(float(f"{tick:.6g}")), "tick", "middle"),
+            ]
+        parts.append(marks(_piled([x(value) for value in values], base - 7), "control"))
+        right = x(target) > 300
+        parts += [
+            line(x(target), top + 20, x(target), base, "bound"),
+            tag("circle", cx=x(target), cy=base - 7, r=5, class_="target"),
+        ]
+        label = f"direction in use {words.number(target)}"
+        parts.append(text(x(target) + (-5 if right else 5), top + 28, label, "callout", "end" if right else None))
+        beaten = sum(value < target for value in values)
+        said.append(
+            f"{name}: direction in use {words.number(target)}, above {beaten} of {len(values)} controls "
+            f"(from {words.number(values[0])} to {words.number(values[-1])})"
+        )
+        top = base + 22
+    if not said:
+        return Markup("")
+    description = "; ".join(said) + (f"; {rank}" if rank else "")
+    return drawing(uid, "The direction in use against its controls", description, 480, top, *parts, css="controls")
+
+
+def effects(examined: Mapping[str, Any], names: Mapping[str, str]) -> list[tuple[str, Sequence[Any], Any]]:
+    """The strips of a record's `examined`: each effect that its target and its controls have."""
+    found, target = examined.get("controls"), examined.get("target")
+    if not isinstance(found, Mapping) or not isinstance(target, Mapping):
+        return []
+    strips = [(name, found.get(field), target.get(field)) for field, name in names.items()]
+    return [(name, values, aim) for name, values, aim in strips if isinstance(values, list | tuple) and values]
+
+
+def _piled(xs: Sequence[float], base: float) -> list[tuple[float, float]]:
+    """Points that lie on one another are raised, in a pile that stays in its strip."""
+    placed: list[tuple[float, float]] = []
+    last, depth = -1e9, 0
+    for x in xs:
+        depth = depth + 1 if x - last < _PILE and depth < _DEEPEST else 0
+        last = x if depth == 0 else last
+        placed.append((x, base - _STEP * depth))
+    return placed

@@ -1,0 +1,169 @@
+"""Drift from a reference as a reader meets it: how far a subspace turned, and whether the carrier still works."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from geoaudit.report import words
+from geoaudit.report.titles import Row, detail_of, listed, mapping
+from geoaudit.report.verdict import rows
+
+CLASSES: Mapping[str, str] = {
+    "drift-only": "the reference's carrier still works on the later checkpoint: the geometry moved and the "
+    "mechanism did not",
+    "reorganised": "neither carrier works on the other checkpoint, and the later one's own beats its controls: refusal "
+    "moved to other directions",
+    "lost": "the later checkpoint has no carrier that beats its controls, or neither reading fits",
+    "undecided": "the intervals leave open which",
+}
+"""What a class of carrier transfer says."""
+_SAME = ("reference", "against", "position_here", "position_there", "layer_here", "layer_there", "angles_degrees")
+
+
+@dataclass(frozen=True)
+class Drift:
+    """One comparison of one checkpoint with another, and all measures that were read from it."""
+
+    checkpoint: str
+    detail: Row
+    measurements: Sequence[Row]
+
+    @property
+    def heading(self) -> str:
+        """`against smollm2-135m (the reference)`."""
+        against = words.plain(self.detail.get("against"))
+        which = {"reference": "the reference", "previous": "the checkpoint before it"}.get(against, "")
+        name = words.plain(self.detail.get("reference"))
+        return f"against {name}{f', {which}' if which and which != name else ''}"
+
+    @property
+    def moved(self) -> str:
+        """Where the carrier sits on either checkpoint, "" where not recorded."""
+        ends = []
+        for end in ("there", "here"):
+            layer, position = words.finite(self.detail.get(f"layer_{end}")), self.detail.get(f"position_{end}")
+            if layer is None:
+                return ""
+            at = "" if position is None else f", position {words.position(position)}"
+            ends.append(f"layer {words.exact(layer)}{at}")
+        return f"{ends[0]} there → {ends[1]} here"
+
+    @property
+    def facts(self) -> list[tuple[str, str]]:
+        """The other numbers of the comparison."""
+        detail = self.detail
+        found = [("read at", self.moved)]
+        for name, text, unit in (
+            ("energy_weighted_angle", "angle weighted by energy", "°"),
+            ("projector_distance", "projector distance", ""),
+            ("cosine", "cosine to that checkpoint's direction", ""),
+        ):
+            if words.finite(detail.get(name)) is not None:
+                found.append((text, f"{words.number(detail[name])}{unit}"))
+        return [(name, text) for name, text in found if text]
+
+    @property
+    def angles(self) -> list[tuple[str, str, str]]:
+        """Each principal angle with the share of energy of its component there and here."""
+        there, here = listed(self.detail.get("energies_there")), listed(self.detail.get("energies_here"))
+
+        def share(found: Sequence[object], index: int) -> str:
+            return words.number(found[index], "share") if index < len(found) else "not recorded"
+
+        degrees = listed(self.detail.get("angles_degrees"))
+        return [(f"{words.number(value)}°", share(there, k), share(here, k)) for k, value in enumerate(degrees)]
+
+    @property
+    def by_layer(self) -> list[Row]:
+        """Cosine of the two directions at the same layer, layer by layer."""
+        return rows(self.detail, "by_layer")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One direction tried on one checkpoint."""
+
+    effect: str
+    rho: object
+    low: object
+    high: object
+    own: bool
+    """Whether the direction is tried where it comes from: ρ is 1 there by definition."""
+
+    @property
+    def share(self) -> str:
+        """ρ with its interval, "" where there is none."""
+        return words.share(self.rho, self.low, self.high)
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """The carriers of two checkpoints, each tried on both."""
+
+    checkpoint: str
+    measurements: Sequence[Row]
+
+    @property
+    def detail(self) -> Row:
+        """What the measurement keeps for figures and tables."""
+        return detail_of(self.measurements[0])
+
+    @property
+    def names(self) -> list[str]:
+        """The two checkpoints, the reference first."""
+        found = [words.plain(name) for name in listed(mapping(self.detail.get("matrix")).get("checkpoints"))[:2]]
+        return found if len(found) == 2 else [words.plain(self.detail.get("reference")), self.checkpoint]
+
+    @property
+    def rows(self) -> list[tuple[str, list[Cell]]]:
+        """Where the direction comes from, and what it does on each checkpoint."""
+        matrix = mapping(self.detail.get("matrix"))
+
+        def of(name: str, i: int, j: int) -> object:
+            line = listed(listed(matrix.get(name))[i : i + 1])
+            row = listed(line[0]) if line else ()
+            return row[j] if j < len(row) else None
+
+        made = []
+        for i, name in enumerate(self.names):
+            cells = [
+                Cell(
+                    words.number(of("effect", i, j)), of("rho", i, j), of("rho_low", i, j), of("rho_high", i, j), i == j
+                )
+                for j in range(2)
+            ]
+            made.append((name, cells))
+        return made
+
+    @property
+    def verdict(self) -> str:
+        """The class."""
+        return words.plain(self.detail.get("class"))
+
+    @property
+    def sentence(self) -> str:
+        """The class in a sentence: the record's own, else what the class means."""
+        own = self.detail.get("sentence")
+        return words.plain(own) if own else CLASSES.get(self.verdict, "the record gives no reason")
+
+
+def drifts(record: Row) -> list[Drift]:
+    """Each comparison once, in the record's order."""
+    grouped: dict[tuple[str, ...], list[Row]] = {}
+    for row in rows(record, "measurements"):
+        detail = detail_of(row)
+        if "angles_degrees" in detail and "reference" in detail:
+            key = words.plain(row.get("checkpoint")), *(words.plain(detail.get(name)) for name in _SAME)
+            grouped.setdefault(key, []).append(row)
+    return [Drift(key[0], detail_of(group[0]), group) for key, group in grouped.items()]
+
+
+def transfers(record: Row) -> list[Transfer]:
+    """Each pair of checkpoints once, in the record's order."""
+    grouped: dict[tuple[str, ...], list[Row]] = {}
+    for row in rows(record, "measurements"):
+        if mapping(detail_of(row).get("matrix")):
+            key = words.plain(row.get("checkpoint")), words.plain(detail_of(row).get("matrix"))
+            grouped.setdefault(key, []).append(row)
+    return [Transfer(key[0], group) for key, group in grouped.items()]

@@ -1,0 +1,109 @@
+"""What needs cost: every kind has a price, prices grow with what is asked, and one prefill is one prefill."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from geoaudit.audit.costs import SCORED_IN_FULL, memory_bytes, seconds_per_unit, works
+from geoaudit.carriers.select import Selecting
+from geoaudit.measures.needs import (
+    PHASES,
+    CandidateSearch,
+    Categories,
+    Cells,
+    Completions,
+    Examination,
+    Judged,
+    Probe,
+    Projections,
+    Source,
+    SubspaceAblation,
+    Transfer,
+)
+
+PROBE = Probe(32)
+SEARCH = CandidateSearch(PROBE, 16, 0.8)
+HOW = Selecting("cosmic")
+ALL = {
+    Completions: Completions(Source("harmful"), 16, 8),
+    Judged: Judged(Completions(Source("harmful"), 16, 8), "harmbench"),
+    Probe: PROBE,
+    Categories: Categories(32),
+    Cells: Cells(32),
+    Projections: Projections(PROBE, 16),
+    CandidateSearch: SEARCH,
+    Examination: Examination(SEARCH, HOW, "nearest"),
+    SubspaceAblation: SubspaceAblation(SEARCH, HOW, "carrier", 16),
+    Transfer: Transfer(SEARCH, HOW, "carrier", "step50"),
+}
+
+
+def work(need, n_layers: int = 30):
+    (found,) = works([("ckpt", need)], lambda name: n_layers, None)
+    return found
+
+
+def test_every_kind_of_need_but_another_checkpoints_has_a_price():
+    assert {*ALL} == {kind for kind in PHASES if kind.__name__ != "Elsewhere"}
+
+
+@pytest.mark.parametrize("need", ALL.values(), ids=[kind.__name__ for kind in ALL])
+def test_a_price_has_prompts_tokens_and_a_title(need):
+    found = work(need)
+    assert found.node == ("ckpt", need)
+    assert found.prompts > 0
+    assert found.tokens > found.prompts
+    assert found.units >= found.tokens
+    assert found.title.startswith(found.phase)
+
+
+def test_titles_tell_needs_of_one_phase_apart():
+    titles = [work(need).title for need in ALL.values()]
+    assert len(set(titles)) == len(titles)
+    assert work(ALL[Transfer]).title == "carrier transfer from step50"
+
+
+@pytest.mark.parametrize(
+    ("less", "more"),
+    [
+        (SEARCH, dataclasses.replace(SEARCH, n_validation=32)),
+        (dataclasses.replace(SEARCH, max_layer_fraction=0.4), SEARCH),
+        (SEARCH, dataclasses.replace(SEARCH, search="exhaustive")),
+        (PROBE, Probe(64)),
+        (Categories(32), PROBE),
+        (PROBE, Cells(32)),
+        (Categories(32), Categories(64)),
+        (Projections(PROBE, 8), Projections(PROBE, 16)),
+        (ALL[Transfer], ALL[Examination]),
+        (ALL[Transfer], SEARCH),
+        (ALL[SubspaceAblation], dataclasses.replace(ALL[SubspaceAblation], n=32)),
+        (ALL[Completions], dataclasses.replace(ALL[Completions], max_new_tokens=9)),
+        (ALL[Completions], dataclasses.replace(ALL[Completions], n=17)),
+    ],
+)
+def test_more_costs_more(less, more):
+    assert work(less).units < work(more).units
+
+
+def test_a_search_grows_with_the_layers_and_a_look_at_one_direction_does_not():
+    assert work(SEARCH, 60).units == pytest.approx(2 * work(SEARCH, 30).units, rel=0.01)
+    assert work(ALL[Examination], 60).units == work(ALL[Examination], 30).units
+
+
+def test_an_exhaustive_search_scores_every_candidate_in_full():
+    full, bounded = work(dataclasses.replace(SEARCH, search="exhaustive")).units, work(SEARCH).units
+    assert 1.5 < full / bounded < (3 / (1 + 2 * SCORED_IN_FULL)) + 0.1
+
+
+def test_layers_are_those_of_the_checkpoint_that_is_searched():
+    deep, flat = works([("deep", SEARCH), ("flat", SEARCH)], {"deep": 40, "flat": 20}.__getitem__, None)
+    assert deep.units > 1.9 * flat.units
+
+
+def test_rules_of_thumb_grow_with_the_model():
+    assert seconds_per_unit(2 * 10**9, "cpu") == pytest.approx(2 * seconds_per_unit(10**9, "cpu"))
+    assert seconds_per_unit(10**9, "cuda:0") < seconds_per_unit(10**9, "cpu")
+    full, half = (memory_bytes(135_000_000, 30, 576, 49_152, dtype) for dtype in ("float32", "bfloat16"))
+    assert 135_000_000 * 2 < half < full < 10**10

@@ -1,0 +1,102 @@
+"""Needs after what they draw on, over several checkpoints, with as few changes of model as the order leaves."""
+
+from __future__ import annotations
+
+from itertools import groupby
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from geoaudit.audit.order import alone, draws_on, node, ordered
+from geoaudit.carriers.select import Selecting
+from geoaudit.measures.needs import (
+    CandidateSearch,
+    Cells,
+    ChatSetting,
+    Completions,
+    Elsewhere,
+    Examination,
+    Judged,
+    Probe,
+    Projections,
+    Source,
+    SubspaceAblation,
+    Transfer,
+)
+
+PROBE = Probe(32)
+SEARCH = CandidateSearch(PROBE, 8, 0.8)
+REFUSED = CandidateSearch(PROBE, 8, 0.8, contrast="refused")
+HOW = Selecting("cosmic")
+LOOK = Examination(SEARCH, HOW, "nearest")
+TEXT = Completions(Source("harmful"), 8, 3)
+
+
+def transfer(source: str) -> Transfer:
+    return Transfer(SEARCH, HOW, "carrier", source)
+
+
+def run(*names: str):
+    return lambda name: names if name in names else (name,)
+
+
+NEEDS = (
+    TEXT,
+    Judged(TEXT, "harmbench"),
+    Cells(32),
+    Projections(PROBE, 8),
+    Projections(PROBE, 8, "refused"),
+    SEARCH,
+    REFUSED,
+    LOOK,
+    SubspaceAblation(SEARCH, HOW, "carrier", 8),
+    transfer("b"),
+)
+
+
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from(NEEDS)), max_size=8), st.booleans())
+def test_everything_stands_once_and_after_what_it_draws_on(wanted, together):
+    family = run("a", "b", "c") if together else alone
+    found = ordered([node(*one) for one in wanted], family)
+    assert len(set(found)) == len(found)
+    assert set(wanted) <= set(found)
+    for index, one in enumerate(found):
+        assert set(draws_on(one, family)) <= set(found[:index])
+
+
+def test_what_is_asked_of_another_checkpoint_is_a_need_of_that_one():
+    assert node("a", Elsewhere("b", PROBE)) == ("b", PROBE)
+    assert node("a", PROBE) == ("a", PROBE)
+
+
+def test_a_search_waits_for_the_answers_of_the_whole_trajectory():
+    found = ordered([("b", SEARCH)], run("a", "b", "c"), last="b")
+    answers = [(name, need) for name in "acb" for need in SEARCH.answered]
+    assert [one for one in found if isinstance(one[1], Completions)] == answers
+    assert found[-1] == ("b", SEARCH)
+    assert ("a", PROBE) not in found, "of the others only the answers are needed"
+
+
+def test_the_contrast_of_refused_prompts_draws_on_the_cells():
+    cells = Cells(32, ChatSetting())
+    for need in (REFUSED, Projections(PROBE, 8, "refused")):
+        assert ("a", cells) in ordered([("a", need)])
+    for need in (SEARCH, Projections(PROBE, 8)):
+        assert ("a", cells) not in ordered([("a", need)])
+
+
+def test_models_change_no_more_often_than_they_must():
+    """Answers of both, the late one's search, the reference's with what the late direction does there, and back."""
+    wanted = [("late", transfer("ref")), ("ref", transfer("late"))]
+    found = ordered(wanted, run("ref", "late"), last="late")
+    assert [name for name, _ in groupby(found, key=lambda one: one[0])] == ["ref", "late", "ref", "late"]
+    alone_in_it = ordered([("late", LOOK), ("late", TEXT), ("late", PROBE)], last="late")
+    assert [type(need) for _, need in alone_in_it] == [Completions] * 3 + [Probe, CandidateSearch, Examination]
+
+
+@pytest.mark.parametrize("n", [2, 5])
+def test_the_answers_of_a_long_run_take_one_visit_each(n):
+    names = tuple(f"step{i}" for i in range(n))
+    found = ordered([("step0", SEARCH)], run(*names), last="step0")
+    assert len(list(groupby(found, key=lambda one: one[0]))) == n

@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from geoaudit.report import control_figure
+from tests.report.drawn import HOSTILE, by_class, drawn
+
+numbers = st.floats(-1e6, 1e6)
+STRIPS = [("S̃ refuse", [0.1, 0.0, -0.1, 0.1, 0.4], 0.35)]
+
+
+def test_every_control_is_a_dot_and_the_direction_in_use_a_ring():
+    element = drawn(control_figure.controls(STRIPS, uid="f1", rank="rank p = 0.0476"))
+    (dots,) = by_class(element, "mark-control")
+    assert dots.get("d", "").count("M") == 5
+    assert len(by_class(element, "target")) == 1
+    said = element[1].text or ""
+    assert said == (
+        "S̃ refuse: direction in use 0.350, above 4 of 5 controls (from −0.100 to 0.400); rank p = 0.0476"
+    )
+
+
+def test_dots_on_one_another_are_piled_up():
+    element = drawn(control_figure.controls([("x", [1.0] * 30 + [2.0], 3.0)], uid="f1", rank=""))
+    (dots,) = by_class(element, "mark-control")
+    heights = {part.split("a")[0].split()[1] for part in dots.get("d", "").split("M")[1:]}
+    assert 1 < len(heights) <= 6
+
+
+@pytest.mark.parametrize("strips", [[], [("x", [], 1.0)], [("x", [1.0], None)], [("x", [None, "a"], 1.0)]])
+def test_without_controls_or_without_a_target_there_is_no_figure(strips: list[tuple[str, Any, Any]]):
+    assert control_figure.controls(strips, uid="f1", rank="") == ""
+
+
+def test_only_effects_that_both_have_are_strips():
+    names = {"s_refuse_scaled": "S̃ refuse", "induce": "induce (nats)"}
+    examined = {"controls": {"s_refuse_scaled": [0.1], "induce": None}, "target": {"s_refuse_scaled": 0.4, "induce": 1}}
+    assert control_figure.effects(examined, names) == [("S̃ refuse", [0.1], 0.4)]
+    assert control_figure.effects({}, names) == []
+
+
+@given(st.lists(numbers, min_size=1, max_size=60), numbers)
+def test_strips_stay_inside_their_frame(values: list[float], target: float):
+    drawn(control_figure.controls([("a", values, target), (HOSTILE, values, target)], uid="f1", rank=HOSTILE))

@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from geoaudit.report import coupling, html
+from tests.report.hostile import ODD, alone
+
+
+def test_one_pair_of_directions_is_shown_once_with_all_that_was_read_from_it(geometric: dict[str, Any]):
+    found = coupling.couplings(geometric)
+    assert [(one.checkpoint, len(one.measurements)) for one in found] == [("smollm2-135m", 2), ("safety-tuned", 2)]
+    assert found[0].form.startswith("the papers' form")
+    assert found[1].form.startswith("identified form")
+
+
+def test_where_h_and_r_are_read_is_said(geometric: dict[str, Any]):
+    one = coupling.couplings(geometric)[0]
+    assert one.places == (
+        "H at layer 6, position t_inst; R at layer 4, position −1; layer gap 2.00; subspaces of 3 dimensions; "
+        "cosines cross-fitted on disjoint halves"
+    )
+    assert one.layers == {"H": 6.0, "R": 4.0}
+    assert coupling.Coupling("m", {"h_layer": 4, "r_layer": 4}, []).layers == {"H, R": 4.0}
+
+
+def test_the_three_ways_of_reading_stand_in_one_table(geometric: dict[str, Any]):
+    table = dict(coupling.couplings(geometric)[1].table)
+    assert list(table) == ["each at its own layer", "both at the layer of R", "both at the layer of H"]
+    assert table["each at its own layer"] == ["0.710", "0.520", "0.615", "0.480"]
+    assert table["both at the layer of H"][-1] == "not measured"
+
+
+def test_cells_are_counted_and_absent_where_the_form_has_none(geometric: dict[str, Any]):
+    paper, identified = coupling.couplings(geometric)
+    assert paper.cells == []
+    assert identified.cells == [("harmful prompts", "121", "39"), ("harmless prompts", "24", "136")]
+    text = html.render(geometric)
+    assert text.count("Prompts that H and R are made from") == 1
+
+
+def test_a_null_band_is_drawn_only_behind_the_field_it_belongs_to(geometric: dict[str, Any]):
+    one = coupling.couplings(geometric)[1]
+    assert one.curves == ["c_cos", "c_sub"]
+    c_cos, c_sub = (one.curve(field) for field in one.curves)
+    assert c_cos[1]
+    assert c_sub[1]
+    assert c_cos[0][0]["permuted"] != c_sub[0][0]["permuted"]
+    without = coupling.Coupling(one.checkpoint, one.detail, one.measurements[:1])
+    assert without.curve("c_sub")[1] is False
+
+
+def test_a_whole_that_was_measured_gets_a_curve_of_its_own(geometric: dict[str, Any]):
+    one = coupling.couplings(geometric)[1]
+    whole = {**one.measurements[0], "measure": "hrci_repr"}
+    assert coupling.Coupling("m", one.detail, [*one.measurements, whole]).curves == ["c_cos", "c_sub", "hrci_repr"]
+
+
+def test_a_record_without_bands_draws_curves_without_them(geometric: dict[str, Any]):
+    for row in geometric["measurements"]:
+        if row["measure"] == "c_cos":
+            row["detail"]["by_layer"] = [{"layer": k, "c_cos": 0.1 * k} for k in range(4)]
+            del row["detail"]["null"], row["detail"]["readings"]
+    section = html.render(geometric).partition('<section id="coupling">')[2].partition("</section>")[0]
+    assert section.count('class="curve"') > 2
+
+
+@pytest.mark.parametrize("odd", ODD)
+def test_odd_fields_leave_the_section_standing(make_geometry: Callable[..., dict[str, Any]], odd: Any):
+    record = alone(make_geometry(rows=2, layers=3, checkpoints=1), "c_cos")
+    (row,) = record["measurements"]
+    detail = row["detail"]
+    for field in (*detail, "percentile"):
+        row["detail"] = {**detail, field: odd}
+        assert '<section id="coupling">' in html.render(record)
