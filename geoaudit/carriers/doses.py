@@ -33,7 +33,8 @@ def matched_doses(kl_of: Callable[[Floats], Floats], n: int, target: float) -> t
         target: mean KL of the target, nats.
 
     Returns:
-        (doses [n] in [0, 4], their KL [n] ≤ target, or 1e-6 where the target's is less). A dose of 0 (KL 0) where even the least one tried was too much.
+        (doses [n] in [0, 4], their KL [n]): at most the target's, or 1e-6 where that is less. A dose of 0 (KL 0) where
+        even the least one tried was too much.
     """
     target = max(target, ROUNDING)
     low, low_kl = np.zeros(n), np.zeros(n)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
@@ -28,8 +28,8 @@ Arrays = dict[str, NDArray[Any]]
 
 GROUP = 24
 """Candidates that are screened together."""
-FIRST_PROMPTS = 2
-"""Harmless prompts on which KL is tried first."""
+STEP_TOKENS = 384
+"""Tokens in one step of the screening, about: few enough to stop early, enough to keep two CPU cores busy."""
 
 
 class ArrayRows(Protocol):
@@ -115,12 +115,23 @@ class Scorer:
 
     def screened(self, places: Sequence[Row], progress: Callable[[int], None]) -> Iterator[tuple[Row, Floats]]:
         """KL [s] of every candidate; NaN on the prompts that were not read before it was given up."""
+        harmless = [len(prompt.ids) for prompt in self.harmless]
+        order = sorted(self.of_harmless, key=lambda i: harmless[i])  # the cheapest first
+        telling: list[Floats] = []
         done = 0
         for group in self._groups(places):
-            kl = self._group("kl", group, lambda group: {"kl": self._kl(group)}, self.how.limit)["kl"]
+            kl = self._group("kl", group, partial(self._screen, order=order), self.how.limit)["kl"]
             yield from zip(group, kl, strict=True)
             done += len(group)
             progress(done)
+            # from then on the prompts first that edits disturb most: candidates are given up sooner, and no other ones
+            telling += [row / np.nanmean(row) for row in kl if np.nanmax(row, initial=0.0) > 0]
+            if telling:
+                felt = np.nan_to_num(np.nanmean(telling, axis=0)) if len(telling) > 1 else np.nan_to_num(telling[0])
+                order = sorted(self.of_harmless, key=lambda i: (-felt[i], harmless[i]))
+
+    def _screen(self, group: Sequence[Row], order: Sequence[int]) -> Arrays:
+        return {"kl": self._kl(group, order)}
 
     def added(self, places: Sequence[Row]) -> Iterator[tuple[Row, Arrays]]:
         """Harmless prompts with the candidate added."""
@@ -219,14 +230,13 @@ class Scorer:
         else:
             yield from (list(places[start : start + GROUP]) for start in range(0, len(places), GROUP))
 
-    def _kl(self, group: Sequence[Row]) -> Floats:
+    def _kl(self, group: Sequence[Row], order: Sequence[int]) -> Floats:
         """KL [G, s] of a group on more and more harmless prompts, while the mean may still lie within the limit."""
         import torch
 
         from geoaudit.carriers.passes import narrowed
 
         n = len(self.harmless)
-        order = sorted(self.of_harmless, key=lambda i: len(self.harmless[i].ids))  # the cheapest first
         least = as_array(self.base_kl.least_kl)
         kl = np.full((len(group), n), np.nan)
         vectors = torch.from_numpy(np.stack([self.direction(place) for place in group]))
@@ -234,25 +244,24 @@ class Scorer:
         spare = self.how.scope == "every_site_but_first_token"
         linear = self.how.operator == "linear"
         prefix = self.passes.prefix(vectors, spare_first=spare) if linear else None
+        length = sum(len(prompt.ids) for prompt in self.harmless) / n - self.passes.shared
         start = 0
-        for end in _rungs(n):
-            prompts = order[start:end]
+        while alive and start < n:
+            end = min(n, start + max(1, round(STEP_TOKENS / (len(alive) * length))))
+            prompts = list(order[start:end])
             if linear:
                 read = self.passes.ablated(vectors[alive], prompts, spare_first=spare, prefix=prefix)
             else:
                 read = self._affine([group[i] for i in alive], 0.0, prompts)
             kl[np.ix_(alive, prompts)] = as_array(self.base_kl.kl(read.logits, prompts))
-            start = end
-            # what the mean must be at least; NaN, which no comparison holds for, stays in and is no number in the end
+            # what each mean must be at least; a NaN leaves its candidate without any number
             bounds = np.where(np.isnan(kl[alive]), least, kl[alive]).mean(axis=1)
             broken = np.isnan(kl[np.ix_(alive, prompts)]).any(axis=1)
-            for index in np.flatnonzero(broken):
-                kl[alive[index]] = np.nan
-            kept = [i for i, bound in enumerate(bounds) if not bound > self.how.limit and not broken[i]]
-            if not kept:
-                break
-            if len(kept) < len(alive):
-                prefix, alive = narrowed(prefix, kept), [alive[i] for i in kept]
+            kl[[i for i, is_broken in zip(alive, broken, strict=True) if is_broken]] = np.nan
+            kept = [i for i in range(len(alive)) if not broken[i] and bounds[i] <= self.how.limit]
+            if 0 < len(kept) < len(alive):
+                prefix = narrowed(prefix, kept)
+            alive, start = [alive[i] for i in kept], end
         return kl
 
     def _added(self, group: Sequence[Row]) -> Arrays:
@@ -318,14 +327,6 @@ class Scorer:
             harmless_mean=self.mean(place),
         )
         return {name: np.asarray(values) for name, values in scores.items()}
-
-
-def _rungs(n: int) -> list[int]:
-    """How many prompts have been read after each step: 2, 4, 6, 8, then a half more each time."""
-    found = [FIRST_PROMPTS]
-    while found[-1] < n:
-        found.append(found[-1] + max(FIRST_PROMPTS, found[-1] // 2))
-    return [*(one for one in found if one < n), n]
 
 
 def as_array(values: Any) -> Floats:

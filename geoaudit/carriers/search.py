@@ -11,7 +11,7 @@ What is left out, and why no rule can miss it (``exhaustive`` leaves out nothing
   `frontier_kl` (at least the budget) the candidate is *screened*: exact, whatever the other prompts would say.
 * Addition only for candidates within `frontier_kl`.
 * Harmful prompts with the candidate ablated (bypass, S_comply) only for candidates that the budget could admit: mean
-  KL at most four standard errors above it, so that resampled prompts may admit it too; and for the inducing candidate
+  KL at most three standard errors above it, so that resampled prompts may admit it too; and for the inducing candidate
   of least KL, which stands in where nothing is admissible.
 * ``winner``: nothing beyond the budget; the rest in an order in which a bound ends it (`_until_decided`).
 * The late layers, which no rule admits.
@@ -37,9 +37,9 @@ from geoaudit.geometry.directions import BlockMeans, cosine, norms, overall
 if TYPE_CHECKING:
     pass
 
-REACH = 4.0
-"""Standard errors of its KL by which a candidate may lie above the budget and still be scored in full. Resampled
-prompts admit one beyond with a chance below 1 in 10,000."""
+REACH = 3.0
+"""Standard errors of its KL by which a candidate (within the frontier) may lie above the budget and still be scored in
+full. Redrawn prompts admit one beyond in about one resample of a thousand."""
 LOW_LAYERS = 0.10
 """COSMIC reads its similarity at the tenth of the layers where harmful and harmless are least alike."""
 
@@ -135,40 +135,36 @@ def _least_inducing(field: Field, grid: list[Row], found: Mapping[Row, Arrays], 
 def _until_decided(scorer: Scorer, within: list[Row], found: dict[Row, Arrays]) -> None:
     """Score the candidates within the budget until the rule's winner is certain.
 
-    arditi: all are ablated; by rising bypass they are added, until one induces: every later one has a higher bypass.
-    cosmic: all are ablated; by falling S_comply − β·KL they are added, until the best total is at least what the next
-    could reach with S_refuse = 1.
+    All are added, which is the cheaper pass. arditi: those that induce are ablated. cosmic: those that may win are,
+    by falling S_refuse − β·KL, until the best total is at least what the next could reach with S_comply = 1.
     """
     selecting = scorer.how.selecting
     assert selecting is not None
-    for place, scores in scorer.ablated(within):
+    for place, scores in scorer.added(within):
         found[place] |= scores
-    x_harmless = scorer.base["x_harmless"].mean(axis=0)
-
-    def promise(place: Row) -> float:
-        row = found[place]
-        if selecting.rule == "arditi":
-            return -float(np.mean(row["bypass"]))
-        comply = float(np.mean(row["comply_cross"]) / np.sqrt(np.mean(row["comply_gram"])) / np.linalg.norm(x_harmless))
-        return comply - selecting.beta * float(np.mean(row["kl"]))
-
+    if selecting.rule == "arditi":
+        inducing = [place for place in within if float(np.mean(found[place]["induce"])) >= selecting.induce_threshold]
+        for place, scores in scorer.ablated(inducing):
+            found[place] |= scores
+        return
+    x_harmful, x_harmless = (scorer.base[name].mean(axis=0) for name in ("x_harmful", "x_harmless"))
+    c0 = cosine(x_harmful, x_harmless)
+    refuse = {place: _cosine(found[place], "refuse", x_harmful) for place in within}
+    promise = {place: refuse[place] - selecting.beta * float(np.mean(found[place]["kl"])) for place in within}
     best = -np.inf
-    size = np.linalg.norm(scorer.base["x_harmful"].mean(axis=0))
-    c0 = cosine(scorer.base["x_harmful"].mean(axis=0), scorer.base["x_harmless"].mean(axis=0))
-    for place in sorted(within, key=lambda place: (-promise(place), place.position, place.layer)):
-        if selecting.rule == "arditi" and best > -np.inf and promise(place) < best:
+    for place in sorted(within, key=lambda place: -promise[place]):
+        if promise[place] + 1.0 < best:
             return
-        if selecting.rule != "arditi" and promise(place) + 1.0 < best:
-            return
-        ((_, scores),) = scorer.added([place])
-        found[place] |= scores
-        if selecting.rule == "arditi":
-            if float(np.mean(scores["induce"])) >= selecting.induce_threshold:
-                best = max(best, promise(place))
-        else:
-            refuse = float(np.mean(scores["refuse_cross"]) / np.sqrt(np.mean(scores["refuse_gram"])) / size)
-            if selecting.raw or refuse > c0:
-                best = max(best, promise(place) + refuse)
+        if selecting.raw or refuse[place] > c0:
+            ((_, scores),) = scorer.ablated([place])
+            found[place] |= scores
+            best = max(best, promise[place] + _cosine(scores, "comply", x_harmless))
+
+
+def _cosine(scores: Arrays, which: str, against: Floats) -> float:
+    """The cosine of means behind dot products `{which}_cross` and `{which}_gram`."""
+    size = np.sqrt(float(np.mean(scores[f"{which}_gram"]))) * float(np.linalg.norm(against))
+    return float(np.mean(scores[f"{which}_cross"]) / size)
 
 
 _SQUARE = ("comply_cross", "comply_gram", "refuse_cross", "refuse_gram")

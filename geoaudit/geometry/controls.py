@@ -70,4 +70,5 @@ def covariance_matched(
     drawn = generator.standard_normal((n, k, len(spread))) @ spread
     frames: Floats = np.linalg.qr(drawn.swapaxes(-1, -2))[0].swapaxes(-1, -2)
     frames = frames - (frames @ basis.T) @ basis  # once more, for rounding
-    return frames / np.linalg.norm(frames, axis=-1, keepdims=True)
+    unit: Floats = frames / np.linalg.norm(frames, axis=-1, keepdims=True)
+    return unit

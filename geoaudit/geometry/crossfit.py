@@ -21,7 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -178,6 +178,54 @@ def cosines_of_angles(products: NDArray[Any], one: slice, other: slice, k: int) 
     found: Floats = np.linalg.svd(inner, compute_uv=False)
     found[~(left_alive & right_alive)] = np.nan
     return found
+
+
+class Band(NamedTuple):
+    """Ends of cosines of principal angles, falling, [k] each; not clipped."""
+
+    low: Floats
+    high: Floats
+
+
+def band_of_angles(
+    products: NDArray[Any], resampled: NDArray[Any], one: slice, other: slice, k: int, level: float = 0.95
+) -> Band | None:
+    """A band that holds the cosines of all k principal angles at once.
+
+    Estimated angles repel each other: of three equal ones the smallest comes out too small and the largest too large,
+    by about what they scatter, and resampling repels them once more, so that no interval from single resampled angles
+    holds the truth often enough. But singular values move by no more than the matrix does (Weyl): with Ω the matrix of
+    cosines between the two bases, |σ_i(Ω̂) − σ_i(Ω)| ≤ ‖Ω̂ − Ω‖. The band is the quantile of ‖Ω* − Ω̂‖ over resamples,
+    their bases turned to fit best the estimated ones, which changes no singular value.
+
+    Args:
+        products: inner products of all vectors, [m, m].
+        resampled: the same under redrawn blocks, [R, m, m].
+        one: which vectors make up the first stack.
+        other: the same of the second.
+        k: dimensions.
+        level: of the band.
+
+    Returns:
+        The band; None where a k-th energy is not above 0, there or in more than 1 % of the resamples.
+    """
+    turned, centre, live = [], [], np.ones(len(resampled), dtype=bool)
+    for rows in (one, other):
+        own, alive = _coordinates(products[rows, rows], k)
+        drawn, drawn_alive = _coordinates(resampled[..., rows, rows], k)
+        if not alive:
+            return None
+        live &= drawn_alive
+        left, _, right = np.linalg.svd(own.T @ products[rows, rows] @ drawn)
+        turned.append(drawn @ (left @ right).swapaxes(-1, -2))
+        centre.append(own)
+    if live.mean() < 0.99:
+        return None
+    middle = centre[0].T @ products[one, other] @ centre[1]
+    drawn = turned[0].swapaxes(-1, -2) @ resampled[..., one, other] @ turned[1]
+    moved = float(np.quantile(np.linalg.norm(drawn[live] - middle, ord=2, axis=(-2, -1)), level))
+    cosines = np.linalg.svd(middle, compute_uv=False)
+    return Band(cosines - moved, cosines + moved)
 
 
 def _coordinates(products: Floats, k: int) -> tuple[Floats, NDArray[np.bool_]]:

@@ -29,6 +29,9 @@ Floats = NDArray[np.float64]
 LEAST_CONTRASTS = 20
 """Between categories; with fewer the ends of a null level are one or two values."""
 
+ROUNDING = 1e-6
+"""Relative; values that differ by less are the same: prompts that differ along one axis only have rank 1 each time."""
+
 CHUNK_VALUES = 4_000_000
 """Numbers of fields held at once: 32 MB."""
 
@@ -211,7 +214,7 @@ def isotropic(rows: int, width: int, statistic: Callable[[Floats], float], n: in
 
 
 class Level(NamedTuple):
-    """Where a null level lies: its median and the ends of its central 95 %."""
+    """Of a statistic that is not negative: where its null level lies: its median and the ends of its central 95 %."""
 
     n: int
     """Draws with a value."""
@@ -220,8 +223,8 @@ class Level(NamedTuple):
     high: float
 
     def holds(self, value: float) -> bool:
-        """Whether the value is one that chance gives."""
-        return self.low <= value <= self.high
+        """Whether the value is one that chance gives, but for rounding."""
+        return self.low * (1 - ROUNDING) <= value <= self.high * (1 + ROUNDING)
 
 
 def level(values: NDArray[Any]) -> Level:
@@ -236,8 +239,8 @@ def level(values: NDArray[Any]) -> Level:
 
 
 def percentile(values: NDArray[Any], estimate: float) -> float:
-    """Share of the null values that are at most the estimate, in [0, 1]; errors as `level`."""
-    return float(np.mean(_finite(values) <= estimate))
+    """Share of the null values that are at most the estimate, but for rounding, in [0, 1]; errors as `level`."""
+    return float(np.mean(_finite(values) <= estimate * (1 + ROUNDING)))
 
 
 def _finite(values: NDArray[Any]) -> Floats:

@@ -15,7 +15,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geoaudit.errors import NothingToMeasure, RequestError
-from geoaudit.geometry.directions import BlockMeans, differences
 
 Floats = NDArray[np.float64]
 
@@ -24,9 +23,6 @@ NORM_DOMINATED = 1.5
 
 The papers' raw value stays near 1.24 at every anchor; 1.5 times that would read as a second dimension, so a factor
 beyond it changes what a reader concludes."""
-
-CHUNK_VALUES = 4_000_000
-"""Numbers held at once while resampling: 32 MB."""
 
 ROW_FLOOR = 1e-6
 """A row below this share of the largest one is at the resolution of the float32 means that it was made from."""
@@ -64,48 +60,6 @@ def singular_values(matrix: NDArray[Any]) -> Floats:
     floor = gram.shape[-1] * np.finfo(np.float64).eps * eigenvalues[..., :1]
     result: Floats = np.sqrt(np.where(eigenvalues > floor, eigenvalues, 0.0)) * largest[..., 0]
     return result
-
-
-def resampled_singular_values(
-    harmful: BlockMeans,
-    harmless: BlockMeans,
-    harmful_weights: NDArray[Any],
-    harmless_weights: NDArray[Any],
-    kept: NDArray[np.bool_],
-    *,
-    unit_rows: bool = False,
-) -> Floats:
-    """Singular values of the stacked differences in means, for each bootstrap resample of the blocks.
-
-    The same as `singular_values(differences(...)[kept])` resample by resample; done in chunks, so that memory does not
-    grow with their number and the block means are read once a chunk.
-
-    Args:
-        harmful: blocks of the harmful prompts.
-        harmless: blocks of the harmless prompts.
-        harmful_weights: [R, B], how often each block is drawn.
-        harmless_weights: [R, B'] for the harmless blocks.
-        kept: bool [P, L], the sites that make up the matrix (those that are not null).
-        unit_rows: scale each row to unit norm first, as `normalised` does.
-
-    Returns:
-        float64 [R, min(m, d)] with m the number of kept sites.
-
-    Raises:
-        RequestError: weights that do not fit.
-        NothingToMeasure: no site kept, a resample without any prompt, or values that are not finite.
-    """
-    one, other = (BlockMeans(each.count, each.mean[:, None, kept, :]) for each in (harmful, harmless))
-    chunk = max(1, CHUNK_VALUES // max(1, one.mean[0].size))
-    found = []
-    for start in range(0, len(harmful_weights), chunk):
-        part = slice(start, start + chunk)
-        rows = differences(one, other, harmful_weights[part], harmless_weights[part])[:, 0]
-        if unit_rows:
-            size = np.linalg.norm(rows, axis=-1, keepdims=True)
-            rows = np.divide(rows, size, where=size > 0, out=np.zeros_like(rows))
-        found.append(singular_values(rows))
-    return np.concatenate(found)
 
 
 def effective_rank_energy(singular: NDArray[Any]) -> Floats:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
@@ -20,12 +21,20 @@ from geoaudit.judges.setup import JudgeSetup
 from geoaudit.judges.text import without_thoughts
 from geoaudit.measures.fulfilled import CompletedPrompts, JudgedPrompts, texts_key
 from geoaudit.measures.needs import (
+    CandidateSearch,
+    Categories,
+    Cells,
     ChatSetting,
     Completions,
     Elsewhere,
+    Examination,
     Judged,
     Need,
+    Probe,
+    Projections,
     Source,
+    SubspaceAblation,
+    Transfer,
 )
 from geoaudit.model.batches import MOST_TOKENS, plan
 from geoaudit.prompts.files import load_file
@@ -48,6 +57,18 @@ JUDGED_AT_ONCE = 32
 """Exchanges that a slow judge reads before its judgements are stored."""
 PROBE_BLOCKS = 32
 """Fixed blocks of prompts in which moments are kept for the bootstrap."""
+
+READ_INSIDE: Mapping[type, tuple[str, str]] = {
+    Probe: ("activations", "probe"),
+    Categories: ("activations", "categories"),
+    Cells: ("activations", "cells"),
+    Projections: ("activations", "projections"),
+    CandidateSearch: ("searching", "candidate_search"),
+    Examination: ("searching", "examination"),
+    SubspaceAblation: ("searching", "subspace_ablation"),
+    Transfer: ("searching", "transfer"),
+}
+"""Needs that are read inside a model: module of this room and function of a bench and a need, imported at first use."""
 
 
 class Rows(Protocol):
@@ -166,9 +187,9 @@ class Bench:
                 case Elsewhere():
                     self._fulfilled[need] = self.others(need.checkpoint).fulfil(need.need)
                 case _:
-                    from geoaudit.measures import inside
-
-                    self._fulfilled[need] = inside.fulfil(self, need)
+                    module, name = READ_INSIDE[type(need)]
+                    read = getattr(import_module(f"geoaudit.measures.{module}"), name)
+                    self._fulfilled[need] = read(self, need)
         return self._fulfilled[need]
 
     def get_arrays(self, key: str) -> dict[str, np.ndarray] | None:

@@ -12,7 +12,7 @@ from geoaudit.carriers.resample import scored_rows
 from geoaudit.carriers.select import Row, Selecting, scaled
 from geoaudit.carriers.table import SearchTable
 from geoaudit.measures.carrier_needs import search_of, selecting_of, with_preset
-from geoaudit.measures.carrier_selection import Chosen, first_budget, frontier, index_of, number, shown
+from geoaudit.measures.carrier_selection import Chosen, first_budget, frontier, index_of, margin, number, shown
 from geoaudit.measures.fulfilled import ProbeMeans
 
 _SCOPES = (("single_layer", "ablating it at its own layer alone"), ("affine", "affine ablation"))
@@ -59,6 +59,7 @@ def search_detail(
         "idle_total": shown(2 * found.c0),
         "frontier": frontier(found, how, search.frontier_kl),
         "first_budget": first_budget(found, how, table),
+        "margin": margin(found, how),
         "examined": None,
         "n_train": means.n,
         "n_validation": table.n,

@@ -201,7 +201,7 @@ def frontier(found: Chosen, how: Selecting, frontier_kl: float) -> list[dict[str
         worth = effect(row, how, found.c0)
         if worth > most:
             most = worth
-            front.append({"position": row.position, "layer": row.layer, "kl": shown(row.kl), "effect": shown(worth)})
+            front.append(_placed(row, kl=row.kl, effect=worth))
     return front
 
 
@@ -217,6 +217,36 @@ def first_budget(found: Chosen, how: Selecting, table: SearchTable) -> dict[str,
         if induces(row, how, found.c0) and added >= max(0.0, how.induce_threshold):
             return {"kl": shown(row.kl), "position": row.position, "layer": row.layer}
     return None
+
+
+def margin(found: Chosen, how: Selecting) -> dict[str, Any]:
+    """How near the choice was to another: scores in half precision move in the third digit, and may flip it.
+
+    Returns:
+        {closest: {position, layer, kl, over}, the candidate whose KL is nearest to the budget and by how many nats
+        it is over it; runner_up: {position, layer, behind}, the second best admissible one and how far its score is
+        behind}; None for what there is not.
+    """
+    rows = _in_reach(found, math.inf)
+    closest = min(rows, key=lambda row: abs(number(row.kl) - how.kl_budget), default=None)
+    best = found.choice.selected
+    admissible = [
+        row
+        for row, status in zip(found.rows, found.choice.status, strict=True)
+        if status == "admissible" and row is not best
+    ]
+    sign = -1 if how.rule == "arditi" else 1
+    second = max(admissible, key=lambda row: sign * score(row, how.rule, how.beta), default=None)
+    return {
+        "closest": closest and _placed(closest, kl=closest.kl, over=number(closest.kl) - how.kl_budget),
+        "runner_up": second
+        and best
+        and _placed(second, behind=sign * (score(best, how.rule, how.beta) - score(second, how.rule, how.beta))),
+    }
+
+
+def _placed(row: Row, **values: float | None) -> dict[str, Any]:
+    return {"position": row.position, "layer": row.layer, **{name: shown(value) for name, value in values.items()}}
 
 
 def _in_reach(found: Chosen, most: float) -> list[Row]:

@@ -163,7 +163,7 @@ CARRIER: tuple[Measure, ...] = (
     _carrier(
         "carrier_score",
         "Refusal-carrier score",
-        "cosmic: S_total in [−2, 2] for β ≤ 1 and KL ≤ 0; arditi: bypass score in nats",
+        "cosmic: S_total, at most 2; arditi: bypass score in nats",
         "continuous",
         (None, None),
         "How good the selected direction is by its own rule.",

@@ -59,8 +59,9 @@ def detail_of(
         },
         "by_layer": [_layer(place, band) for place in found.same],
         "band_of": band,
-        "null": _null(source, places, "c_cos" if measure == "layer_gap" else measure),
+        **_null(source, places, "c_cos" if measure == "layer_gap" else measure),
         "angles_degrees": [shown(angle) for angle in one.angles],
+        "angles_interval": one.angle_ends and [[shown(low), shown(high)] for low, high in one.angle_ends],
         "orthogonalised": {"h_perp_r_norm": sine, "r_perp_h_norm": sine},
         "plain": {"c_cos": shown(abs(one.plain[0])), "c_sub": shown(one.plain[1])},
         "signal": {"h": shown(one.signal[0]), "r": shown(one.signal[1]), "subspace": shown(one.sub_signal)},
@@ -90,18 +91,23 @@ def _layer(place: Place, band: str) -> dict[str, Any]:
 
 
 def _null(source: Source, places: Sequence[Place], measure: str) -> dict[str, Any]:
-    """What chance gives in the place of the value."""
+    """What chance gives in the place of the value, and the share of it that is not above the value."""
     mixes = [Mix.of(measure, abs(place.read.h_layer - place.read.r_layer)) for place in places]
-    kinds: dict[str, Any] = {}
+    value = np.mean([mix.value(one.read.signed, one.read.sub) for mix, one in zip(mixes, places, strict=True)])
+    levels: dict[str, Any] = {}
+    percentiles: dict[str, Any] = {}
     for kind in ("permuted", "harmless"):
         chances = [getattr(place, kind) for place in places]
         drawn = [mix.value(each.signed, each.sub) for mix, each in zip(mixes, chances, strict=True) if each is not None]
         # draw by draw: they are the same draws at every layer
-        kinds[kind] = _of_level(np.mean(drawn, axis=0)) if drawn else None
+        mean = np.mean(drawn, axis=0) if drawn else np.array([])
+        levels[kind] = _of_level(mean)
+        known = levels[kind] is not None and math.isfinite(value)
+        percentiles[kind] = shown(nulls.percentile(mean, float(value))) if known else None
     width = source.sides.cells[0].mean.shape[-1]
     cos, sub = formula.isotropic_c_cos(width), formula.isotropic_c_sub(width, min(source.sides.k, width))
     isotropic = np.mean([float(mix.value(cos, sub)) for mix in mixes])
-    return {**kinds, "isotropic": shown(float(isotropic))}
+    return {"null": {**levels, "isotropic": shown(float(isotropic))}, "percentile": percentiles}
 
 
 def _of_level(values: Floats) -> dict[str, Any] | None:

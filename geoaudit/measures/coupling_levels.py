@@ -19,7 +19,16 @@ from numpy.typing import NDArray
 
 from geoaudit.errors import NothingToMeasure
 from geoaudit.geometry import nulls
-from geoaudit.geometry.crossfit import Gram, contrast, cosine, cosines_of_angles, gram, kth_energy, stacked
+from geoaudit.geometry.crossfit import (
+    Gram,
+    band_of_angles,
+    contrast,
+    cosine,
+    cosines_of_angles,
+    gram,
+    kth_energy,
+    stacked,
+)
 from geoaudit.geometry.directions import NULL_RATIO, BlockMeans, overall
 from geoaudit.stats.bootstrap import block_weights
 
@@ -121,6 +130,8 @@ class Read:
     """The same of the weaker field's k-th energy; NaN where the template has fewer than k positions."""
     angles: tuple[float, ...]
     """Principal angles between the top-k subspaces, degrees, rising; empty where there are none."""
+    angle_ends: tuple[tuple[float, float], ...] | None
+    """95 % band of all angles at once, degrees; None where there are none."""
     plain: tuple[float, float]
     """(cosine, c_sub) of the estimates as they are, as the papers compute them: noise is in both."""
 
@@ -141,14 +152,16 @@ def read(sides: Sides, h_layer: int, r_layer: int) -> Read:
     field = range(1, sides.positions + 1)
     layers = (h_layer, r_layer)
     angles: tuple[float, ...] = ()
+    ends = None
     alive = [_alive(sides, which, [at], layers[which]) for which, at in ((H, sides.h_position), (R, sides.r_position))]
     if not all(alive):
         signed, drawn_signed = np.array(np.nan), np.full(RESAMPLES, np.nan)
     if not all(_alive(sides, which, field, layers[which]) for which in (H, R)):
         sub, drawn_sub, weakest = np.array(np.nan), np.full(RESAMPLES, np.nan), 0.0
     elif np.isfinite(sub):
-        cosines = np.minimum(cosines_of_angles(found.value, *sides.fields, sides.k), 1.0)
-        angles = tuple(float(angle) for angle in np.degrees(np.arccos(cosines)))
+        angles = _degrees(cosines_of_angles(found.value, *sides.fields, sides.k))
+        band = band_of_angles(found.value, redrawn, *sides.fields, sides.k)
+        ends = band and tuple(zip(_degrees(band.high), _degrees(band.low), strict=True))
     plain_signed, plain_sub = coupled(sides, found.plain)
     return Read(
         h_layer=h_layer,
@@ -161,8 +174,13 @@ def read(sides: Sides, h_layer: int, r_layer: int) -> Read:
         signal=(float(lengths[H]) if alive[H] else 0.0, float(lengths[R]) if alive[R] else 0.0),
         sub_signal=float(weakest),
         angles=angles,
+        angle_ends=ends,
         plain=(float(plain_signed), float(plain_sub)),
     )
+
+
+def _degrees(cosines: Floats) -> tuple[float, ...]:
+    return tuple(float(angle) for angle in np.degrees(np.arccos(np.clip(cosines, 0.0, 1.0))))
 
 
 def _over_error(value: Floats, drawn: Floats) -> float:

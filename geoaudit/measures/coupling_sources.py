@@ -25,7 +25,7 @@ from geoaudit.measures.coupling_needs import carrier_of, categories_of, cells_of
 from geoaudit.measures.evidence import Evidence
 from geoaudit.measures.fulfilled import CELLS, CategoryMeans, CellMeans, ProbeMeans, Projected
 from geoaudit.records import Flag
-from geoaudit.stats.separation import auroc
+from geoaudit.stats.separation import auroc, d_prime_replicates
 
 LEAST_CELL = 20
 """Prompts in each cell below which H and R are not told apart (design, validity 16)."""
@@ -122,19 +122,12 @@ def _paper(
     assert probe.harmful_inst is not None
     assert probe.harmless_inst is not None
     asked = _joined(probe.harmful_inst, probe.harmful), _joined(probe.harmless_inst, probe.harmless)
-    there = [(name, means) for name in CELLS if (means := cells.cells[name]) is not None]
-    pooled = _pooled({name: counts[name] for name, _ in there})
     same = parameters["contrast"] == "harmful"
-    if not same and not pooled:
-        raise NothingToMeasure(
-            "the model answers, or refuses, every prompt: there is no refused − complied contrast", {"cells": counts}
-        )
-    h_position = _index("h_position", parameters["h_position"], tokens)
     sides = Sides(
-        cells=asked if same else (*asked, *(means for _, means in there)),
-        h=(1.0, -1.0) if same else (1.0, -1.0, *(0.0 for _ in there)),
-        r=(1.0, -1.0) if same else (0.0, 0.0, *(pooled[name] for name, _ in there)),
-        h_position=h_position,
+        cells=asked if same else (*asked, *(_pooled(cells, answer) for answer in ("refused", "complied"))),
+        h=(1.0, -1.0) if same else (1.0, -1.0, 0.0, 0.0),
+        r=(1.0, -1.0) if same else (0.0, 0.0, 1.0, -1.0),
+        h_position=_index("h_position", parameters["h_position"], tokens),
         r_position=_index("r_position", found.used.position, tokens),
         k=parameters["k"],
     )
@@ -143,7 +136,7 @@ def _paper(
         flags = (*flags, _same("both are harmful − harmless (`contrast: harmful`)"))
     elif share is not None and share >= SAME_CONTRAST:
         flags = (*flags, _same(f"the refused prompts are the harmful ones: R holds {share:.0%} of H"))
-    validated = Validated(projected, h_position, sides.n_layers)
+    validated = Validated(projected, sides.h_position, sides.n_layers)
     drawn = validated.drawn_best(*validation_weights(found.table))
     gaps = np.abs(drawn - found.chosen.places(found.direction)[1])
     return Source(
@@ -164,36 +157,39 @@ def _paper(
 class Validated:
     """At which layer the harmful − harmless direction separates validation prompts best.
 
-    The highest AUROC (ties count half); of equal ones the largest d′, gap over pooled spread; of equal ones the lowest
-    layer. A perfect AUROC at many layers is the rule, so that d′ often decides.
+    The highest AUROC (ties count half); of equal ones the largest d′; of equal ones the lowest layer. A perfect AUROC
+    at many layers is the rule, so that d′ often decides.
     """
 
     def __init__(self, projected: Projected, position: int, n_layers: int) -> None:
-        self.positive = projected.positive[position, :n_layers]
-        self.negative = projected.negative[position, :n_layers]
+        positive, negative = (each[position, :n_layers] for each in (projected.positive, projected.negative))
+        self.live = np.flatnonzero(np.isfinite(positive).all(axis=1) & np.isfinite(negative).all(axis=1))
+        if not self.live.size:
+            raise NothingToMeasure("harmful and harmless prompts have the same activations at this position")
+        self.positive, self.negative = positive[self.live], negative[self.live]
 
     @property
     def best(self) -> int:
         """The layer, on all validation prompts."""
-        return self._best(self.positive, self.negative)
+        ones = [np.ones((1, each.shape[1]), dtype=np.int64) for each in (self.positive, self.negative)]
+        return int(self.drawn_best(*ones)[0])
 
     def drawn_best(self, positive: NDArray[np.int64], negative: NDArray[np.int64]) -> NDArray[np.float64]:
         """The same on redrawn prompts, [R], from how often each is drawn: [R, n⁺] and [R, n⁻]."""
-        rows = [
-            self._best(np.repeat(self.positive, one, axis=1), np.repeat(self.negative, other, axis=1))
-            for one, other in zip(positive, negative, strict=True)
-        ]
-        return np.array(rows, dtype=np.float64)
-
-    @staticmethod
-    def _best(positive: NDArray[np.float64], negative: NDArray[np.float64]) -> int:
-        live = np.flatnonzero(np.isfinite(positive).all(axis=1) & np.isfinite(negative).all(axis=1))
-        if not live.size:
-            raise NothingToMeasure("harmful and harmless prompts have the same activations at this position")
-        spread = np.sqrt((positive.var(axis=1) + negative.var(axis=1)) / 2)
-        gap = positive.mean(axis=1) - negative.mean(axis=1)
-        d_prime = np.divide(gap, spread, where=spread > 0, out=np.full(gap.shape, np.inf))
-        return int(max(live, key=lambda layer: (auroc(positive[layer], negative[layer]), d_prime[layer], -layer)))
+        d_primes, areas = [], []
+        for above, below in zip(self.positive, self.negative, strict=True):
+            # without any spread a gap is as large as it can be
+            d_primes.append(np.nan_to_num(d_prime_replicates(above, below, positive, negative), nan=np.inf))
+            areas.append(
+                [
+                    auroc(np.repeat(above, one), np.repeat(below, other))
+                    for one, other in zip(positive, negative, strict=True)
+                ]
+            )
+        # lexsort is stable: of equal layers the lowest stays first
+        first = np.lexsort((-np.array(d_primes), -np.array(areas)), axis=0)[0]
+        best: NDArray[np.float64] = self.live[first].astype(np.float64)
+        return best
 
 
 def mixed(counts: Mapping[str, int]) -> float | None:
@@ -205,17 +201,6 @@ def mixed(counts: Mapping[str, int]) -> float | None:
             return None
         shares.append(harmful / (harmful + harmless))
     return shares[0] - shares[1]
-
-
-def _pooled(counts: Mapping[str, int]) -> dict[str, float]:
-    """Coefficients of refused − complied, every prompt alike; empty where one side is."""
-    found: dict[str, float] = {}
-    for answer, sign in (("refused", 1), ("complied", -1)):
-        own = {name: n for name, n in counts.items() if name.endswith(answer)}
-        if not own:
-            return {}
-        found |= {name: sign * n / sum(own.values()) for name, n in own.items()}
-    return found
 
 
 def _small(counts: Mapping[str, int]) -> list[Flag]:
@@ -243,6 +228,29 @@ def _index(name: str, position: int, tokens: int) -> int:
     if position < -tokens:
         raise RequestError(f"{name} is {position}, but the template has {tokens} post-instruction tokens")
     return 0 if position == 0 else 1 + tokens + position
+
+
+def _pooled(cells: CellMeans, answer: str) -> BlockMeans:
+    """All prompts with one kind of answer, harmful or not, block by block.
+
+    Raises:
+        NothingToMeasure: no such prompt.
+    """
+    there = [means for kind in ("harmful", "harmless") if (means := cells.cells[f"{kind}_{answer}"]) is not None]
+    if not there:
+        raise NothingToMeasure(f"no prompt is {answer}: there is no contrast of refused and complied prompts")
+    return _merged(tuple(there))
+
+
+@lru_cache(maxsize=8)
+def _merged(cells: tuple[BlockMeans, ...]) -> BlockMeans:
+    """Block b of the result holds the prompts of block b of each cell; kept, as `_joined` is."""
+    count = np.sum([each.count for each in cells], axis=0)
+    total = np.zeros(cells[0].mean.shape)
+    for each in cells:
+        held = each.count > 0  # what stands in an empty block is no number
+        total[held] += each.count[held, None, None, None] * each.mean[held]
+    return BlockMeans(count, (total / np.maximum(count, 1)[:, None, None, None]).astype(np.float32))
 
 
 @lru_cache(maxsize=32)

@@ -13,7 +13,7 @@ from typing import Any
 from markupsafe import Markup
 
 from geoaudit.report import words
-from geoaudit.report.svg import Scale, band, drawing, line, polyline, rectangle, span, tag, text
+from geoaudit.report.svg import Scale, band, dots, drawing, line, polyline, rectangle, span, tag, text, ticks
 from geoaudit.report.titles import mapping
 
 NULLS: Mapping[str, str] = {"permuted": "permuted labels", "harmless": "harmless contrasts"}
@@ -88,7 +88,8 @@ def curve(
     y = Scale(min(low, *shown), max(high, *shown), 142, 26)
     parts = [text(4, 12, title, "panel strong")]
     for tick in y.ticks(4):
-        parts += [line(40, y(tick), 350, y(tick), "grid"), text(35, y(tick) + 3.5, words.exact(tick), "tick", "end")]
+        parts.append(line(40, y(tick), 350, y(tick), "grid"))
+    parts.append(ticks([(35, y(tick) + 3.5, words.exact(tick)) for tick in y.ticks(4)], "end"))
     parts += [
         band([(x(at), y(a), y(b)) for at, a, b in ends], f"null-{name}")
         for name, ends in reversed(null.items())
@@ -97,7 +98,7 @@ def curve(
     if level is not None:
         parts.append(line(40, y(level), 350, y(level), "guide"))
     parts.append(polyline([(x(at), y(value)) for at, value in points], "running"))
-    parts += [tag("circle", cx=x(at), cy=y(value), r=2, class_="running-dot") for at, value in points]
+    parts.append(dots([(x(at), y(value)) for at, value in points], "dots"))
     taken: list[float] = []
     for name, at in (marked or {}).items():
         if min(layers) <= at <= max(layers):
@@ -108,9 +109,8 @@ def curve(
             parts.append(
                 text(x(at) + (-4 if end else 4), y.end + (19 if lower else 8), name, "callout", "end" if end else None)
             )
-    ticks = [tick for tick in x.ticks(6) if tick % 1 == 0]
-    parts += [text(x(tick), 156, words.exact(tick), "tick", "middle") for tick in ticks]
-    parts.append(text(195, 170, "layer", "tick", "middle"))
+    numbers = [(x(tick), 156.0, words.exact(tick)) for tick in x.ticks(6) if tick % 1 == 0]
+    parts.append(ticks([*numbers, (195, 170, "layer")], "middle"))
     values = [value for _, value in points]
     description = (
         f"{len(points)} layers; from {words.number(min(values))} to {words.number(max(values))}, "
@@ -142,10 +142,10 @@ def strip(measurement: Row, null: Sequence[Level], *, uid: str, title: str, perc
     room = 0.05 * (most - least)
     x = Scale(least - room, most + room, 152, 344)
     height = 24.0 + 20 * (1 + len(null))
-    ticks = x.ticks(4)
+    grid = x.ticks(4)
     parts = [text(4, 12, title, "panel strong")]
-    parts += [line(x(tick), 20, x(tick), height, "grid") for tick in ticks]
-    parts += [text(x(tick), height + 12, words.exact(float(f"{tick:.6g}")), "tick", "middle") for tick in ticks]
+    parts += [line(x(tick), 20, x(tick), height, "grid") for tick in grid]
+    parts.append(ticks([(x(tick), height + 12, words.exact(float(f"{tick:.6g}"))) for tick in grid], "middle"))
     parts.append(text(146, 34, "measured", "tick", "end"))
     if low is not None and high is not None:
         parts.append(line(x(low), 30, x(high), 30, "interval"))

@@ -12,8 +12,10 @@ from geoaudit.report.verdict import rows
 
 MOST_CATEGORIES = 40
 """Categories shown of a source; the record holds them all."""
-MOST_EXAMPLES = 12
+LEAST_EXAMPLES, MOST_EXAMPLES = 4, 12
 """Example rows shown of a set of completions; more only where there are more labels."""
+MOST_ROWS = 160
+"""Example rows shown of all sets; where there are many sets, each shows fewer."""
 ELSEWHERE = ("benign_utility", "refusal_depth", "paraphrase_gap")
 """Measures of behaviour that are no rate by category: they have tables of their own."""
 _SAME_COMPLETIONS = ("n", "max_new_tokens", "chat")
@@ -169,6 +171,8 @@ class Examples:
 
 def examples(record: Row) -> list[Examples]:
     """Rows of each set of completions with every label among them, text withheld."""
+    sets = [entry for entry in mapping(record.get("completions")).values() if isinstance(entry, Mapping)]
+    most = max(LEAST_EXAMPLES, min(MOST_EXAMPLES, MOST_ROWS // max(len(sets), 1)))
     return [
         Examples(
             words.plain(entry.get("checkpoint")),
@@ -176,10 +180,9 @@ def examples(record: Row) -> list[Examples]:
             words.plain(entry["attack"]) if entry.get("attack") else "",
             words.plain(entry.get("judge")),
             words.count(entry.get("n")),
-            few(rows(entry, "rows")),
+            few(rows(entry, "rows"), most),
         )
-        for entry in mapping(record.get("completions")).values()
-        if isinstance(entry, Mapping)
+        for entry in sets
     ]
 
 

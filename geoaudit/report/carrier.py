@@ -12,7 +12,7 @@ from geoaudit.report.carrier_figure import EFFECTS, Search, value_of
 from geoaudit.report.titles import Row, detail_of, listed, mapping
 from geoaudit.report.verdict import rows
 
-MOST_CANDIDATES = 15
+MOST_CANDIDATES = 10
 """Candidates listed beside a figure; the record holds them all."""
 MOST_DRAWN = 12000
 """Candidates drawn by layer in one report, which stays a file to send; later searches get the first figure only."""
@@ -23,6 +23,16 @@ SCOPES: Mapping[str, str] = {
     "affine": "affine: to the harmless mean instead of to zero",
 }
 """Where and how the direction was ablated, in words."""
+COLUMNS: Mapping[str, str] = {
+    "kl": "KL",
+    "s_refuse_scaled": "S̃ refuse",
+    "s_refuse": "S refuse",
+    "s_comply": "S comply",
+    "induce": "Induce",
+    "bypass": "Bypass",
+    "norm": "Norm",
+}
+"""Numbers of a candidate, in the order of the table."""
 _SAME_SEARCH = (
     "kl_budget", "max_layer_fraction", "n_train", "n_validation", "preset", "scope", "operator", "contrast", "search"
 )  # fmt: skip
@@ -131,6 +141,16 @@ class Carrier:
         return mapping(self.detail.get("examined"))
 
     @property
+    def causal(self) -> Row:
+        """What ablating the first k directions together does; empty where that was not asked."""
+        return next((found for row in self.measurements if (found := mapping(detail_of(row).get("causal")))), {})
+
+    @property
+    def causal_rows(self) -> list[Row]:
+        """The same by k."""
+        return rows(self.causal, "by_k")
+
+    @property
     def position_names(self) -> list[tuple[str, str]]:
         """The positions of the figures with their template tokens, where the record names them."""
         found = [(words.position(at), self.token(at)) for at in (self.search.positions if self.search else ())]
@@ -166,9 +186,11 @@ class Carrier:
             ("in use", "nearest, not admissible" if used == "nearest" else used),
             ("prompts", f"{words.count(detail.get('n_train'))} + {words.count(detail.get('n_train'))} to estimate, "
              f"{words.count(detail.get('n_validation'))} + {words.count(detail.get('n_validation'))} to validate"),
+            ("kept by the filter", _kept(mapping(detail.get("kept")))),
             ("c₀ (score of doing nothing)", words.number(detail.get("c0"))),
             ("split-half cosine", words.number(detail.get("split_half_cosine"))),
         ]  # fmt: skip
+        found = [(name, text) for name, text in found if text]
         if self.first_budget:
             found.append(("first carrier at a KL of", self.first_budget))
         if detail.get("refusal_tokens"):
@@ -249,6 +271,14 @@ def carriers(record: Row) -> list[Carrier]:
         found.append(Carrier(key[0], detail_of(first), group, search, search is not None and drawn <= MOST_DRAWN))
     drawn_ones = [one.search for one in found if one.search]
     return [replace(one, search=one.search and one.search.beside(drawn_ones)) for one in found]
+
+
+def _kept(found: Row) -> str:
+    """How many validation prompts a filter left, "" where there was none."""
+    if not found:
+        return ""
+    sides = " + ".join(words.count(found.get(side)) for side in ("harmful", "harmless"))
+    return f"{sides} of {words.count(found.get('asked'))}"
 
 
 def _with_unit(value: Any, unit: str) -> str:

@@ -15,7 +15,20 @@ from markupsafe import Markup
 
 from geoaudit.report import words
 from geoaudit.report.heat_figure import Ramp
-from geoaudit.report.svg import MARKS, Scale, coordinate, drawing, line, marks, rectangle, span, staircase, tag, text
+from geoaudit.report.svg import (
+    MARKS,
+    Scale,
+    coordinate,
+    drawing,
+    line,
+    marks,
+    rectangle,
+    span,
+    staircase,
+    tag,
+    text,
+    ticks,
+)
 
 KL = ("kl", "KL (nats)")
 EFFECTS: Mapping[str, tuple[tuple[str, str], tuple[str, str]]] = {
@@ -119,7 +132,8 @@ class Search:
     def effect_scale(self, field: str, start: float, end: float) -> Scale:
         """Linear, around the candidates and the level of doing nothing."""
         level = self.idle(field)
-        low, high = span(self.measured(field) or [0.0, 1.0], *([] if level is None else [level]))
+        front = [effect for _, effect in self.front] if field == EFFECTS[self.rule][0][0] else []
+        low, high = span([*self.measured(field), *front] or [0.0, 1.0], *([] if level is None else [level]))
         return Scale(low - 0.06 * (high - low), high + 0.06 * (high - low), start, end)
 
     def idle(self, field: str) -> float | None:
@@ -163,8 +177,8 @@ def frontier(search: Search, *, uid: str, description: str) -> Markup:
         if not right and edge - x.start > 64:
             parts.append(text(edge - 5, y.end - 6, "admissible", "note", "end"))
     parts += axes(x, y, idle=search.idle(field))
-    parts += [text(x(tick), 290, _power(tick), "tick", "middle") for tick in x.ticks()]
-    parts.append(text((x.start + x.end) / 2, 308, "KL when ablated, nats (log scale)", "tick", "middle"))
+    numbers = [(x(tick), 290.0, _power(tick)) for tick in x.ticks()]
+    parts.append(ticks([*numbers, ((x.start + x.end) / 2, 308, "KL when ablated, nats (log scale)")], "middle"))
     if search.front:
         parts.append(staircase([(x(kl), y(effect)) for kl, effect in search.front], "front"))
     placed = [
@@ -210,8 +224,8 @@ def axes(x: Scale, y: Scale, *, idle: float | None, columns: bool = True) -> lis
     drawn = [
         tag("path", d=corner + "".join(f"M{coordinate(x.start)} {coordinate(y(v))}h-3" for v in values), class_="axis")
     ]
-    for tick in values:
-        drawn.append(text(x.start - 5, y(tick) + 3.5, _power(tick) if y.log else words.exact(tick), "tick", "end"))
+    numbers = [(x.start - 5, y(tick) + 3.5, _power(tick) if y.log else words.exact(tick)) for tick in values]
+    drawn.append(ticks(numbers, "end"))
     if idle is not None:
         drawn.append(line(x.start, y(idle), x.end, y(idle), "guide"))
     return drawn

@@ -116,6 +116,23 @@ CHECKS: Mapping[str, tuple[str, str]] = {
         "first token",
         "The first token, an attention sink of great norm, accounts for most of the KL or norm.",
     ),
+    "few-kept-prompts": (
+        "few prompts kept",
+        "The filter by refusal score leaves too few validation prompts to select a carrier on.",
+    ),
+    "incomplete-refusal-tokens": (
+        "refusal tokens in part",
+        "A checkpoint of the trajectory gave no answers, so that the refusal tokens are those of the others.",
+    ),
+    "within-controls": (
+        "within its controls",
+        "Other subspaces that disturb the model as much lower the refusal score as far.",
+    ),
+    "plateau-not-seen": (
+        "no plateau",
+        "The effect still rises at the largest subspace that was tried: more directions may matter.",
+    ),
+    "no-null-level": ("no null level", "There was nothing to draw a level of harmless contrasts from."),
     "not-admissible": (
         "not admissible",
         "No direction is admissible; the nearest one stands in.",

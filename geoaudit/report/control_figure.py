@@ -1,4 +1,4 @@
-"""What the direction in use does against what its controls do: a strip of dots for each effect.
+"""What the direction in use does against what its controls do: a strip of dots for each effect, and for each subspace.
 
 Pure functions from numbers of the record to SVG; a figure without data is "".
 """
@@ -11,10 +11,12 @@ from typing import Any
 from markupsafe import Markup
 
 from geoaudit.report import words
-from geoaudit.report.svg import Scale, drawing, line, marks, span, tag, text
+from geoaudit.report.svg import Scale, dots, drawing, line, marks, polyline, span, tag, text
+from geoaudit.report.titles import listed
 
 MOST_DOTS = 400
 """Controls drawn in one strip; the record holds them all."""
+MOST_DIMENSIONS = 16
 _PILE, _STEP, _DEEPEST = 7.0, 5.0, 5
 """Dots nearer than the first many pixels are piled up in steps of the second, so many deep at most."""
 
@@ -81,3 +83,40 @@ def _piled(xs: Sequence[float], base: float) -> list[tuple[float, float]]:
         last = x if depth == 0 else last
         placed.append((x, base - _STEP * depth))
     return placed
+
+
+def by_dimension(causal: Mapping[str, Any], *, uid: str, title: str) -> Markup:
+    """How far ablating the first k directions lowers the refusal score, beside subspaces that cost the same KL.
+
+    Args:
+        causal: `by_k` with `k`, `drop` and `controls`; `fraction` of the plateau that counts as all of it.
+        uid: unique in the document.
+        title: what a screen reader says.
+    """
+    found = causal.get("by_k")
+    rows = [row for row in (found if isinstance(found, list | tuple) else ()) if isinstance(row, Mapping)]
+    placed = [
+        (k, drop, [v for v in map(words.finite, listed(row.get("controls"))) if v is not None][:MOST_DOTS])
+        for row in rows[:MOST_DIMENSIONS]
+        if (k := words.finite(row.get("k"))) is not None and (drop := words.finite(row.get("drop"))) is not None
+    ]
+    if not placed:
+        return Markup("")
+    ks = [k for k, *_ in placed]
+    low, high = span([value for _, drop, others in placed for value in (drop, *others)], 0.0)
+    x = Scale(min(ks), max(max(ks), min(ks) + 1), 60, 450)
+    y = Scale(low - 0.06 * (high - low), high + 0.06 * (high - low), 142, 20)
+    parts = [text(4, 12, "drop of the refusal score (nats)", "panel")]
+    for tick in y.ticks(4):
+        parts += [line(44, y(tick), 464, y(tick), "grid"), text(39, y(tick) + 3.5, words.exact(tick), "tick", "end")]
+    parts.append(marks([(x(k), y(value)) for k, _, others in placed for value in others], "control"))
+    parts.append(polyline([(x(k), y(drop)) for k, drop, _ in placed], "running"))
+    parts.append(dots([(x(k), y(drop)) for k, drop, _ in placed], "dots"))
+    parts += [text(x(k), 156, words.exact(k), "tick", "middle") for k in dict.fromkeys(ks)]
+    parts.append(text(254, 171, "directions ablated together (k)", "tick", "middle"))
+    said = "; ".join(
+        f"k = {words.exact(k)}: {words.number(drop)}"
+        + (f", controls {words.number(min(others))} to {words.number(max(others))}" if others else "")
+        for k, drop, others in placed
+    )
+    return drawing(uid, title, said, 480, 176, *parts, css="controls")

@@ -86,7 +86,7 @@ class Coupling:
 
     def curve(self, field: str) -> tuple[list[Row], bool]:
         """The rows of a field by layer, and whether their null bands are bands of this field."""
-        own = [rows(detail_of(row), "by_layer") for row in self.measurements if field_of(row) == field]
+        own = [rows(detail_of(row), "by_layer") for row in self.measurements if band_of(row) == field]
         return (own[0], True) if own and own[0] else (self.by_layer, False)
 
     @property
@@ -180,6 +180,11 @@ def couplings(record: Row) -> list[Coupling]:
             key = words.plain(row.get("checkpoint")), *(words.plain(detail.get(name)) for name in _SAME)
             grouped.setdefault(key, []).append(row)
     return [Coupling(key[0], detail_of(group[0]), group) for key, group in grouped.items()]
+
+
+def band_of(row: Row) -> str:
+    """The field whose null bands a measurement's curve holds; of an older record the measure's own."""
+    return words.plain(detail_of(row).get("band_of") or field_of(row))
 
 
 def field_of(row: Row) -> str:

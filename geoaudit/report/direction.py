@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from markupsafe import Markup
 
 from geoaudit.report import heat_figure, words
 from geoaudit.report.heat_figure import Frame, Place, Ramp
-from geoaudit.report.svg import Scale, drawing, text
+from geoaudit.report.svg import Scale, drawing, text, ticks
 from geoaudit.report.titles import Row, detail_of
 from geoaudit.report.verdict import rows
 
@@ -32,47 +33,30 @@ COLUMNS: Mapping[str, str] = {
 MOST_SITES = 12
 """Sites listed beside the figure; the record holds them all."""
 MOST_LAYERS, MOST_POSITIONS = 400, 40
-_SAME = ("contrast", "position", "layer")
 
 
 @dataclass(frozen=True)
 class Direction:
-    """One contrast on one checkpoint with all measures that were read from it."""
+    """One contrast on one checkpoint with all measures that were read from it, at whatever sites."""
 
     checkpoint: str
-    detail: Row
+    contrast: str
     measurements: Sequence[Row]
 
-    @property
-    def heading(self) -> str:
-        """`harmful − harmless, read at layer 14, position −4`."""
-        layer, position = words.finite(self.detail.get("layer")), self.detail.get("position")
-        found = words.plain(self.detail.get("contrast"))
-        if layer is None:
-            return found
-        at = "" if position is None else f", position {words.position(position)}"
-        return f"{found}, read at layer {words.exact(layer)}{at}"
-
-    @property
-    def values(self) -> list[tuple[str, str]]:
-        """Measure by measure: the value with its interval."""
-        found = []
-        for row in self.measurements:
-            unit = str(row.get("unit") or "")
-            value = f"{words.number(row.get('estimate'), unit)} {words.interval(row.get('low'), row.get('high'), unit)}"
-            found.append((words.plain(row.get("measure")), value.strip()))
-        cone = words.finite(self.detail.get("cone_degrees"))
-        return [*found, *([] if cone is None else [("95 % bootstrap cone", f"{words.number(cone)}°")])]
-
-    @property
+    @cached_property
     def sites(self) -> list[Row]:
-        """Every site with a place in a figure."""
-        found = [row for row in rows(self.detail, "by_site") if _layer(row) is not None]
-        return found if len({words.position(row.get("position")) for row in found}) <= MOST_POSITIONS else []
+        """Every site with a place in a figure; what one measure left out is taken from another one."""
+        merged: dict[tuple[str, int], dict[str, Any]] = {}
+        for row in (row for one in self.measurements for row in rows(detail_of(one), "by_site")):
+            layer = _layer(row)
+            if layer is not None:
+                own = merged.setdefault((words.position(row.get("position")), layer), dict(row))
+                own.update({name: row[name] for name in COLUMNS if own.get(name) is None and name in row})
+        return list(merged.values()) if len({position for position, _ in merged}) <= MOST_POSITIONS else []
 
     @property
     def listed(self) -> list[Row]:
-        """The sites that separate best, the one in use first."""
+        """The sites that separate best, those in use first."""
 
         def order(row: Row) -> tuple[bool, bool, float]:
             auroc = words.finite(row.get("auroc"))
@@ -81,9 +65,8 @@ class Direction:
         return sorted(self.sites, key=order)[:MOST_SITES]
 
     def in_use(self, row: Row) -> bool:
-        """Whether this is the site that the measures were read at."""
-        own = words.finite(self.detail.get("layer"))
-        return own is not None and _layer(row) == int(own) and row.get("position") == self.detail.get("position")
+        """Whether any measure was read at this site."""
+        return any(site(row) == site(detail_of(one)) for one in self.measurements)
 
     def cells(self, row: Row) -> list[str]:
         """The numbers of COLUMNS."""
@@ -106,30 +89,34 @@ class Direction:
         found = [value for value in values.values() if value is not None]
         ramp = known or Ramp.even(found, logarithmic=True)
         parts = [text(4, 12, name, "panel strong")]
-        parts += [text(39, frame.y(index + 0.5) + 3.5, at[:8], "tick", "end") for at, index in places.items()]
+        parts.append(ticks([(39, frame.y(index + 0.5) + 3.5, at[:8]) for at, index in places.items()], "end"))
         parts += heat_figure.cells(frame, values, ramp)
-        own = next((row for row in self.sites if self.in_use(row)), None)
-        if own:
-            parts += heat_figure.ringed(frame, _place(own, places), doubted=False)
+        used = [row for row in self.sites if self.in_use(row)]
+        for row in used:
+            parts += heat_figure.ringed(frame, _place(row, places), doubted=False)
         base = frame.y(len(places))
-        ticks = [tick for tick in Scale(0, max(layers - 1, 1), 0, 1).ticks(6) if tick % 1 == 0]
-        parts += [text(frame.x(tick + 0.5), base + 12, words.exact(tick), "tick", "middle") for tick in ticks]
+        numbers = [tick for tick in Scale(0, max(layers - 1, 1), 0, 1).ticks(6) if tick % 1 == 0 and tick < layers]
+        parts.append(ticks([(frame.x(tick + 0.5), base + 12, words.exact(tick)) for tick in numbers], "middle"))
         parts += heat_figure.legend(ramp, frame.left, base + 20, 310)
         ends = f"from {words.number(min(found))} to {words.number(max(found))}" if found else "no value"
-        here = "" if own is None else f"; in use: {words.number(own.get(field))}"
+        here = "".join(f"; {site(row)}: {words.number(row.get(field))}" for row in used[:3])
         said = f"{len(places)} positions, {layers} layers; {ends}{here}"
         return drawing(uid, f"{name} by layer and position", said, 360, base + 44, *parts, css="heat")
 
 
 def directions(record: Row) -> list[Direction]:
     """Each contrast once, in the record's order."""
-    grouped: dict[tuple[str, ...], list[Row]] = {}
+    grouped: dict[tuple[str, str], list[Row]] = {}
     for row in rows(record, "measurements"):
-        detail = detail_of(row)
-        if rows(detail, "by_site"):
-            key = words.plain(row.get("checkpoint")), *(words.plain(detail.get(name)) for name in _SAME)
+        if rows(detail_of(row), "by_site"):
+            key = words.plain(row.get("checkpoint")), words.plain(detail_of(row).get("contrast"))
             grouped.setdefault(key, []).append(row)
-    return [Direction(key[0], detail_of(group[0]), group) for key, group in grouped.items()]
+    return [Direction(*key, group) for key, group in grouped.items()]
+
+
+def site(row: Row) -> str:
+    """`layer 14, position −4` of a site."""
+    return f"layer {words.number(row.get('layer'), 'layer')}, position {words.position(row.get('position'))}"
 
 
 def _layer(row: Row) -> int | None:

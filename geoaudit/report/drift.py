@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 from geoaudit.report import words
+from geoaudit.report.coupling import Value
 from geoaudit.report.titles import Row, detail_of, listed, mapping
 from geoaudit.report.verdict import rows
 
@@ -14,11 +17,11 @@ CLASSES: Mapping[str, str] = {
     "mechanism did not",
     "reorganised": "neither carrier works on the other checkpoint, and the later one's own beats its controls: refusal "
     "moved to other directions",
-    "lost": "the later checkpoint has no carrier that beats its controls, or neither reading fits",
+    "lost": "too little of the effect is kept, and no other carrier is shown to have taken over",
     "undecided": "the intervals leave open which",
 }
 """What a class of carrier transfer says."""
-_SAME = ("reference", "against", "position_here", "position_there", "layer_here", "layer_there", "angles_degrees")
+_SAME = ("reference", "against", "k", "rule")
 
 
 @dataclass(frozen=True)
@@ -26,8 +29,25 @@ class Drift:
     """One comparison of one checkpoint with another, and all measures that were read from it."""
 
     checkpoint: str
-    detail: Row
     measurements: Sequence[Row]
+
+    @cached_property
+    def detail(self) -> Row:
+        """What its measurements keep between them; where two keep the same, the first that has it."""
+        found: dict[str, Any] = {}
+        for row in self.measurements:
+            found.update({k: v for k, v in detail_of(row).items() if v is not None and found.get(k) is None})
+        return found
+
+    @property
+    def readings(self) -> list[Value]:
+        """Measure by measure: value, interval, what chance gives."""
+        return [Value(row) for row in self.measurements]
+
+    @property
+    def rule(self) -> str:
+        """The rule that selected the carriers, "" where none are compared."""
+        return words.plain(self.detail["rule"]) if self.detail.get("rule") else ""
 
     @property
     def heading(self) -> str:
@@ -51,15 +71,16 @@ class Drift:
 
     @property
     def facts(self) -> list[tuple[str, str]]:
-        """The other numbers of the comparison."""
+        """The other numbers of the comparison: those that no measure of it reports itself."""
         detail = self.detail
+        asked = {words.plain(row.get("measure")) for row in self.measurements}
         found = [("read at", self.moved)]
-        for name, text, unit in (
-            ("energy_weighted_angle", "angle weighted by energy", "°"),
-            ("projector_distance", "projector distance", ""),
-            ("cosine", "cosine to that checkpoint's direction", ""),
+        for name, measure, text, unit in (
+            ("energy_weighted_angle", "energy_weighted_angle", "angle weighted by energy", "°"),
+            ("projector_distance", "projector_distance", "projector distance", ""),
+            ("cosine", "direction_cosine", "cosine to that checkpoint's direction", ""),
         ):
-            if words.finite(detail.get(name)) is not None:
+            if measure not in asked and words.finite(detail.get(name)) is not None:
                 found.append((text, f"{words.number(detail[name])}{unit}"))
         return [(name, text) for name, text in found if text]
 
@@ -68,7 +89,7 @@ class Drift:
         """Each principal angle with the share of energy of its component there and here."""
         there, here = listed(self.detail.get("energies_there")), listed(self.detail.get("energies_here"))
 
-        def share(found: Sequence[object], index: int) -> str:
+        def share(found: Sequence[Any], index: int) -> str:
             return words.number(found[index], "share") if index < len(found) else "not recorded"
 
         degrees = listed(self.detail.get("angles_degrees"))
@@ -85,11 +106,12 @@ class Cell:
     """One direction tried on one checkpoint."""
 
     effect: str
-    rho: object
-    low: object
-    high: object
+    """With its interval where there is one."""
+    rho: Any
+    low: Any
+    high: Any
     own: bool
-    """Whether the direction is tried where it comes from: ρ is 1 there by definition."""
+    """Whether the direction is tried where it comes from: ρ is 1 there, if it does anything at all."""
 
     @property
     def share(self) -> str:
@@ -120,19 +142,18 @@ class Transfer:
         """Where the direction comes from, and what it does on each checkpoint."""
         matrix = mapping(self.detail.get("matrix"))
 
-        def of(name: str, i: int, j: int) -> object:
+        def of(name: str, i: int, j: int) -> Any:
             line = listed(listed(matrix.get(name))[i : i + 1])
             row = listed(line[0]) if line else ()
             return row[j] if j < len(row) else None
 
         made = []
         for i, name in enumerate(self.names):
-            cells = [
-                Cell(
-                    words.number(of("effect", i, j)), of("rho", i, j), of("rho_low", i, j), of("rho_high", i, j), i == j
-                )
-                for j in range(2)
-            ]
+            cells = []
+            for j in range(2):
+                ends = words.interval(of("effect_low", i, j), of("effect_high", i, j))
+                effect = f"{words.number(of('effect', i, j))} {ends}".strip()
+                cells.append(Cell(effect, of("rho", i, j), of("rho_low", i, j), of("rho_high", i, j), i == j))
             made.append((name, cells))
         return made
 
@@ -140,6 +161,12 @@ class Transfer:
     def verdict(self) -> str:
         """The class."""
         return words.plain(self.detail.get("class"))
+
+    @property
+    def effect(self) -> str:
+        """What was counted: `bypass`, `induce`; "" where not recorded."""
+        found = self.detail.get("effect")
+        return found if isinstance(found, str) else ""
 
     @property
     def sentence(self) -> str:
@@ -153,10 +180,10 @@ def drifts(record: Row) -> list[Drift]:
     grouped: dict[tuple[str, ...], list[Row]] = {}
     for row in rows(record, "measurements"):
         detail = detail_of(row)
-        if "angles_degrees" in detail and "reference" in detail:
+        if "reference" in detail and "against" in detail and not mapping(detail.get("matrix")):
             key = words.plain(row.get("checkpoint")), *(words.plain(detail.get(name)) for name in _SAME)
             grouped.setdefault(key, []).append(row)
-    return [Drift(key[0], detail_of(group[0]), group) for key, group in grouped.items()]
+    return [Drift(key[0], group) for key, group in grouped.items()]
 
 
 def transfers(record: Row) -> list[Transfer]:

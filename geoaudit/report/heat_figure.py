@@ -14,12 +14,14 @@ from itertools import pairwise
 from markupsafe import Markup
 
 from geoaudit.report import words
-from geoaudit.report.svg import coordinate, rectangle, round_step, tag, text
+from geoaudit.report.svg import coordinate, round_step, tag, ticks
 
 SIDE = 4
 """Steps of the ramp on either side of the level."""
 STEPS = 2 * SIDE
 _MOST_DECIMALS = 3
+_GAP = 0.7
+"""Width of the lines between cells."""
 Place = tuple[int, int]
 """(row of the figure, layer)."""
 
@@ -117,18 +119,17 @@ def cells(
 
 def outlined(frame: Frame, places: Iterable[Place]) -> list[Markup]:
     """The border of a set of cells, on a halo so that it shows on any colour."""
-    own, path = set(places), []
-    for row, layer in sorted(own):
-        left, right, top, bottom = frame.x(layer), frame.x(layer + 1), frame.y(row), frame.y(row + 1)
-        for beside, x, y, side in (
-            ((row - 1, layer), left, top, f"H{coordinate(right)}"),
-            ((row + 1, layer), left, bottom, f"H{coordinate(right)}"),
-            ((row, layer - 1), left, top, f"V{coordinate(bottom)}"),
-            ((row, layer + 1), right, top, f"V{coordinate(bottom)}"),
-        ):
-            if beside not in own:
-                path.append(f"M{coordinate(x)} {coordinate(y)}{side}")
-    return [tag("path", d="".join(path), class_=css) for css in ("halo", "outline")] if path else []
+    own = set(places)
+    path = ""
+    for row in sorted({edge for at, _ in own for edge in (at, at + 1)}):
+        edges = [(row, layer) for layer in range(frame.layers) if ((row, layer) in own) != ((row - 1, layer) in own)]
+        for _, first, last in _runs(edges):
+            path += f"M{coordinate(frame.x(first))} {coordinate(frame.y(row))}H{coordinate(frame.x(last + 1))}"
+    for layer in sorted({edge for _, at in own for edge in (at, at + 1)}):
+        edges = [(layer, row) for row in range(frame.rows) if ((row, layer) in own) != ((row, layer - 1) in own)]
+        for _, first, last in _runs(edges):
+            path += f"M{coordinate(frame.x(layer))} {coordinate(frame.y(first))}V{coordinate(frame.y(last + 1))}"
+    return [tag("path", d=path, class_=css) for css in ("halo", "outline")] if path else []
 
 
 def ringed(frame: Frame, place: Place, *, doubted: bool) -> list[Markup]:
@@ -149,23 +150,23 @@ def marked(frame: Frame, places: Iterable[Place], css: str, shape: str) -> Marku
 def legend(ramp: Ramp, x: float, y: float, width: float) -> list[Markup]:
     """The steps as a strip with the values between them beneath."""
     n = len(ramp.edges) + 1
-    size, parts = width / n, []
-    for index in range(n):
-        step = STEPS - 1 - index if ramp.low_is_wanted else ramp.first + index
-        parts.append(rectangle(x + index * size, y, size, 8, f"heat-{step}"))
-    for index, edge in enumerate(ramp.edges, 1):
-        if not ramp.logarithmic or n < STEPS or index % 2 == 0:
-            parts.append(text(x + index * size, y + 19, ramp.written(edge), "tick", "middle"))
-    return parts
+    size, name = width / n, f"ramp-{n}{'-down' if ramp.low_is_wanted else ''}"
+    parts = [tag("use", href=f"#{name}", x=x, y=y, width=width, height=8)]
+    written = [
+        (x + index * size, y + 19, ramp.written(edge))
+        for index, edge in enumerate(ramp.edges, 1)
+        if not ramp.logarithmic or n < STEPS or index % 2 == 0
+    ]
+    return [*parts, ticks(written, "middle")]
 
 
 def _filled(frame: Frame, places: Iterable[Place], css: str) -> Markup:
+    """Runs of cells as strokes as broad as a row: half the markup of areas."""
     path = "".join(
-        f"M{coordinate(frame.x(first))} {coordinate(frame.y(row))}H{coordinate(frame.x(last + 1))}"
-        f"V{coordinate(frame.y(row + 1))}H{coordinate(frame.x(first))}z"
+        f"M{coordinate(frame.x(first))} {coordinate(frame.y(row + 0.5))}H{coordinate(frame.x(last + 1))}"
         for row, first, last in _runs(sorted(set(places)))
     )
-    return tag("path", d=path, class_=css) if path else Markup("")
+    return tag("path", d=path, class_=css, stroke_width=frame.height / frame.rows) if path else Markup("")
 
 
 def _runs(places: Sequence[Place]) -> Iterable[tuple[int, int, int]]:
@@ -180,11 +181,19 @@ def _runs(places: Sequence[Place]) -> Iterable[tuple[int, int, int]]:
 
 
 def _gaps(frame: Frame) -> Markup:
-    """Lines in the colour of the paper between the cells."""
-    bottom, right = coordinate(frame.y(frame.rows)), coordinate(frame.x(frame.layers))
-    path = [f"M{coordinate(frame.x(k))} {coordinate(frame.top)}V{bottom}" for k in range(1, frame.layers)]
-    path += [f"M{coordinate(frame.left)} {coordinate(frame.y(k))}H{right}" for k in range(1, frame.rows)]
-    return tag("path", d="".join(path), class_="gap") if path else Markup("")
+    """Lines in the colour of the paper between the cells: one dashed stroke as broad as the figure is high."""
+    width, middle = frame.width / frame.layers, frame.top + frame.height / 2
+    between = tag(
+        "path",
+        d=f"M{coordinate(frame.left)} {coordinate(middle)}h{coordinate(frame.width)}",
+        class_="gap",
+        stroke_width=frame.height,
+        stroke_dasharray=f"{_GAP} {width - _GAP:.4f}",
+    )
+    rows = "".join(
+        f"M{coordinate(frame.left)} {coordinate(frame.y(k))}h{coordinate(frame.width)}" for k in range(1, frame.rows)
+    )
+    return between + (tag("path", d=rows, class_="gap", stroke_width=str(_GAP)) if rows else "")
 
 
 def _decimals(step: float) -> int:

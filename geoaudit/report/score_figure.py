@@ -14,7 +14,7 @@ from markupsafe import Markup
 from geoaudit.report import heat_figure, words
 from geoaudit.report.carrier_figure import Search, axes, candidate_marks, ring, value_of
 from geoaudit.report.heat_figure import Frame, Place
-from geoaudit.report.svg import Scale, drawing, line, rectangle, tag, text
+from geoaudit.report.svg import Scale, drawing, line, rectangle, tag, text, ticks
 
 CELLS: Mapping[str, str] = {
     "admissible": "admissible",
@@ -35,7 +35,7 @@ def score(search: Search, field: str, name: str, *, uid: str) -> Markup:
     null = [place for place, row in places.items() if row.get("status") == "null"]
     values = {place: None if place in null else value_of(row, field) for place, row in places.items()}
     parts: list[str] = [text(4, 12, name, "panel strong")]
-    parts += [text(29, frame.y(index + 0.5) + 3.5, words.position(at), "tick", "end") for at, index in rows.items()]
+    parts.append(ticks([(29, frame.y(index + 0.5) + 3.5, words.position(at)) for at, index in rows.items()], "end"))
     parts += heat_figure.cells(frame, values, ramp, _having(places, "screened"))
     parts.append(heat_figure.marked(frame, null, "cell-mark", _PLUS))
     parts.append(heat_figure.marked(frame, _having(places, "not-finite"), "cell-mark", _CROSS))
@@ -50,10 +50,9 @@ def score(search: Search, field: str, name: str, *, uid: str) -> Markup:
     if ringed:
         parts += heat_figure.ringed(frame, ringed, doubted=not search.admissible)
     base = frame.y(len(rows))
-    ticks = Scale(0, max(search.n_layers - 1, 1), 0, 1).ticks(6)
-    parts += [
-        text(frame.x(tick + 0.5), base + 12, words.exact(tick), "tick", "middle") for tick in ticks if tick % 1 == 0
-    ]
+    layers = [tick for tick in Scale(0, max(search.n_layers - 1, 1), 0, 1).ticks(6) if tick % 1 == 0]
+    numbers = [(frame.x(tick + 0.5), base + 12, words.exact(tick)) for tick in layers if tick < search.n_layers]
+    parts.append(ticks(numbers, "middle"))
     base += 20
     if ringed:
         own = [row for row in search.candidates if int(row["position"]) == search.positions[ringed[0]]]
@@ -72,11 +71,11 @@ def legend_cell(kind: str) -> Markup:
     """A cell of the heat maps beside its name in the legend; decoration only."""
     frame = Frame(0, 0, 14, 14, 1, 1)
     drawn = {
-        "admissible": [rectangle(0, 0, 14, 14, "heat-none"), rectangle(1, 1, 12, 12, "outline")],
-        "screened": [rectangle(0, 0, 14, 14, "heat-none"), rectangle(0, 0, 14, 14, "shaded")],
-        "null": [rectangle(0, 0, 14, 14, "heat-none"), heat_figure.marked(frame, [(0, 0)], "cell-mark", _PLUS)],
-        "not-finite": [rectangle(0, 0, 14, 14, "heat-none"), heat_figure.marked(frame, [(0, 0)], "cell-mark", _CROSS)],
-    }.get(kind, [rectangle(0, 0, 14, 14, "heat-none")])
+        "admissible": [rectangle(0, 0, 14, 14, "cell"), rectangle(1, 1, 12, 12, "outline")],
+        "screened": [rectangle(0, 0, 14, 14, "cell"), rectangle(0, 0, 14, 14, "cell-shaded")],
+        "null": [rectangle(0, 0, 14, 14, "cell"), heat_figure.marked(frame, [(0, 0)], "cell-mark", _PLUS)],
+        "not-finite": [rectangle(0, 0, 14, 14, "cell"), heat_figure.marked(frame, [(0, 0)], "cell-mark", _CROSS)],
+    }.get(kind, [rectangle(0, 0, 14, 14, "cell")])
     return tag("svg", *drawn, class_="swatch", viewBox="0 0 14 14", aria_hidden="true")
 
 

@@ -12,7 +12,7 @@ from markupsafe import Markup
 
 from geoaudit.report import words
 from geoaudit.report.band_figures import NULLS
-from geoaudit.report.svg import Scale, drawing, line, polyline, rectangle, tag, text
+from geoaudit.report.svg import Scale, coordinate, dots, drawing, line, polyline, tag, text
 from geoaudit.report.titles import mapping
 
 COMPONENTS_SHOWN = 16
@@ -44,14 +44,17 @@ def spectrum(energies: Sequence[Any], *, uid: str, title: str, null: Any = None)
             text(29, y(tick) + 3.5, words.exact(tick), "tick", "end"),
         ]
     running, cumulative, points = 0.0, [], []
+    bars: list[str] = []
     for index, share in enumerate(shown):
         running += share
         cumulative.append(running)
         points.append((x(index + 0.5), y(min(running, 1.0))))
-        parts.append(rectangle(x(index + 0.15), y(share), x(0.7) - x.start, y.start - y(share), "bar"))
+        top, foot = coordinate(y(share)), coordinate(y.start)
+        bars.append(f"M{coordinate(x(index + 0.15))} {foot}V{top}h{coordinate(x(0.7) - x.start)}V{foot}")
         if index == 0 or (index + 1) % 4 == 0:
             parts.append(text(x(index + 0.5), 155, str(index + 1), "tick", "middle"))
-    parts += [polyline(points, "running"), *(tag("circle", cx=a, cy=b, r=2.2, class_="running-dot") for a, b in points)]
+    parts.append(tag("path", d="".join(bars), class_="bar"))
+    parts += [polyline(points, "running"), dots(points, "dots")]
     found = {name: ranges(null, name)[: len(shown)] for name in NULLS}
     for name, ends in found.items():
         path = "".join(

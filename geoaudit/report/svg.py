@@ -45,6 +45,11 @@ def text(x: float, y: float, content: str, css: str = "", anchor: str | None = N
     return tag("text", content, x=x, y=y, class_=f"{css} {anchor or ''}".strip() or None)
 
 
+def ticks(places: Iterable[tuple[float, float, str]], anchor: str) -> Markup:
+    """The numbers of an axis as one group: (x, y of the baseline, what is written)."""
+    return tag("g", *(tag("text", content, x=x, y=y) for x, y, content in places), class_=f"tick {anchor}")
+
+
 def line(x1: float, y1: float, x2: float, y2: float, css: str) -> Markup:
     """A straight line."""
     return tag("path", d=f"M{coordinate(x1)} {coordinate(y1)}{_to(x1, y1, x2, y2)}", class_=css)
@@ -58,6 +63,12 @@ def rectangle(x: float, y: float, width: float, height: float, css: str) -> Mark
 def polyline(points: Iterable[tuple[float, float]], css: str) -> Markup:
     """Straight lines through the points."""
     return tag("path", d="M" + "L".join(f"{coordinate(x)} {coordinate(y)}" for x, y in points), class_=css)
+
+
+def dots(points: Iterable[tuple[float, float]], css: str) -> Markup:
+    """A round dot at every point, as wide as the class draws its line; one path, however many."""
+    path = "".join(f"M{coordinate(x)} {coordinate(y)}h0" for x, y in points)
+    return tag("path", d=path, class_=css) if path else Markup("")
 
 
 def staircase(points: Sequence[tuple[float, float]], css: str) -> Markup:
@@ -79,12 +90,12 @@ def band(points: Sequence[tuple[float, float, float]], css: str) -> Markup:
 MARKS = {
     # One relative path around a centre, so that a status differs in shape and not in colour alone.
     "admissible": (0.0, 0.0, "h0"),
-    "kl": (-2.5, 0.0, "a2.5 2.5 0 1 0 5 0a2.5 2.5 0 1 0-5 0"),
+    "kl": (-2.2, -2.2, "h4.4v4.4h-4.4z"),
     "not-inducing": (-2.6, 0.0, "h5.2"),
     "late-layer": (0.0, -2.9, "l2.7 4.8h-5.4z"),
     "screened": (-2.1, -2.1, "l4.2 4.2m0-4.2l-4.2 4.2"),
     "null": (-1.6, 0.0, "h3.2m-1.6-1.6v3.2"),
-    "control": (-2.2, 0.0, "a2.2 2.2 0 1 0 4.4 0a2.2 2.2 0 1 0-4.4 0"),
+    "control": (0.0, 0.0, "h0"),
 }
 
 

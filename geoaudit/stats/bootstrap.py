@@ -5,10 +5,9 @@ The blocks, not the prompts, are resampled: their means are all that is stored o
 more. The percentile interval keeps that bias twice and missed the truth of an effective rank in 40 of 40 trials;
 reflecting it around the estimate takes it back out (Davison & Hinkley 1997, section 5.2).
 
-That correction is of first order. In simulation it covers for the effective rank on energies and the participation
-ratio where noise holds a sixth of the matrix's energy; for the former no longer where it holds two fifths; for the
-effective rank on singular values, to which noise contributes by its amplitude, never. There the whole interval lies
-*above* the truth: an upper bound may then fail wrongly but not pass wrongly, a lower bound may pass wrongly.
+That correction is of first order: it suffices where noise is little, or spread evenly over the matrix. Where it is
+correlated between layers and positions, as in a model, a reflected interval of a plain effective rank lay above the
+truth in most trials, and the statistic itself must be freed of the noise first (`geometry.held_out`).
 """
 
 from __future__ import annotations

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 import torch
 
-from geoaudit.carriers import scorer as scoring
 from geoaudit.carriers.resample import scored_rows
 from geoaudit.carriers.scorer import Field, How, Scorer
 from geoaudit.carriers.scores import kl_to_base, refusal_metric
@@ -223,9 +222,9 @@ def scored(monkeypatch):
     for kind in ("kl", "added", "ablated"):
         made = getattr(Scorer, f"_{kind}")
 
-        def counted(self, group, kind=kind, made=made):
+        def counted(self, group, *more, kind=kind, made=made):
             seen.append((kind, [place.layer for place in group]))
-            return made(self, group)
+            return made(self, group, *more)
 
         monkeypatch.setattr(Scorer, f"_{kind}", counted)
     return seen
@@ -333,12 +332,15 @@ def test_the_frontier_is_complete(strict, exhaustive):
 
 
 def test_whatever_the_budget_admits_now_or_on_redrawn_prompts_is_scored_in_full(strict):
-    found, budget, _ = strict
+    found, budget, frontier = strict
+    reached = 0
     for index in range(9):
         kl = found.arditi.kl[index]
-        if np.isfinite(kl).all() and kl.mean() - 4 * kl.std(ddof=1) / len(kl) ** 0.5 <= budget:
+        if kl.mean() <= frontier and kl.mean() - 3 * kl.std(ddof=1) / len(kl) ** 0.5 <= budget:
+            reached += kl.mean() > budget
             assert np.isfinite(found.arditi.bypass[index]).all()
             assert np.isfinite(found.cosmic.comply_cross[index]).all()
+    assert reached, "one that only redrawn prompts admit"
 
 
 @pytest.mark.parametrize("rule", ["arditi", "cosmic"])
@@ -380,8 +382,8 @@ def test_a_least_kl_that_is_not_known_would_screen_wrongly(exhaustive):
 def test_a_candidate_whose_scores_are_nan_is_never_chosen(monkeypatch):
     made = Scorer._kl
 
-    def broken(self, group):
-        found = made(self, group)
+    def broken(self, group, order):
+        found = made(self, group, order)
         found[[place.layer == 2 for place in group]] = np.nan
         return found
 
@@ -398,10 +400,3 @@ def test_a_candidate_whose_scores_are_nan_is_never_chosen(monkeypatch):
         )
         assert chosen.status == ["null", "admissible", "not-finite"] * 3
         assert chosen.selected.layer == 1
-
-
-def test_rungs_end_with_all_prompts():
-    for n in (2, 3, 8, 16, 32, 72):
-        rungs = scoring._rungs(n)
-        assert rungs == sorted(set(rungs))
-        assert rungs[-1] == n

@@ -118,10 +118,22 @@ def test_nothing_has_drifted_from_a_reference_without_a_carrier() -> None:
 def test_a_loud_late_checkpoint_is_not_called_lost() -> None:
     """Its own effect is not above 0 because it was not measured well, not because it is small."""
     generator = np.random.default_rng(0)
-    effects = planted(5.0, 0.1, 0.2, 0.0)
-    effects[:, 1] += 30 * generator.standard_normal((2, 48))
+    for loudness in (10, 30):
+        effects = planted(5.0, 0.1, 0.2, 0.0)
+        noise = generator.standard_normal((2, 48))
+        effects[:, 1] += loudness * (noise - noise.mean(axis=1, keepdims=True))
+        found = transferred(effects, True, seed=SEED)
+        assert found.rho[0][1] is None
+        assert found.kind == "undecided"
+
+
+@pytest.mark.parametrize("share", [0.76, 0.84, 0.48, 0.52])
+def test_what_lies_on_both_sides_of_a_bound_is_undecided(share: float) -> None:
+    effects = planted(5.0, 5.0 * share, 0.2 if share < 0.6 else 4.0, 5.0)
+    effects[0, 1] += 2 * np.tile([1, -1], 24)
     found = transferred(effects, True, seed=SEED)
-    assert found.rho[0][1] is None
+    bound = 0.5 if share < 0.6 else 0.8
+    assert found.rho[0][1].low < bound < found.rho[0][1].high
     assert found.kind == "undecided"
 
 

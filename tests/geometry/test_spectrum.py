@@ -5,11 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from scipy.linalg import svdvals
+from scipy.stats import entropy
 
 from geoaudit.errors import NothingToMeasure, RequestError
-from geoaudit.geometry.directions import BlockMeans, differences
 from geoaudit.geometry.spectrum import (
     components_for_energy,
     dominated_by_norm,
@@ -17,7 +18,6 @@ from geoaudit.geometry.spectrum import (
     effective_rank_singular_values,
     normalised,
     participation_ratio,
-    resampled_singular_values,
     singular_values,
 )
 
@@ -140,20 +140,47 @@ def test_a_spectrum_made_by_norms_is_told_from_one_made_by_angles() -> None:
     assert dominated_by_norm(basis * np.array([100, 1, 1, 1, 1, 1])[:, None])  # the last layers drown the rest
 
 
-@pytest.mark.parametrize("unit_rows", [False, True])
-def test_resampled_spectra_equal_one_resample_at_a_time(unit_rows: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    generator = np.random.default_rng(3)
-    harmful, harmless = (
-        BlockMeans(np.array([2, 3, 4]), generator.standard_normal((3, 2, 3, 10)).astype(np.float32)) for _ in "ab"
-    )
-    weights, other = generator.integers(0, 3, (2, 5, 3)) + np.array([1, 0, 0])
-    kept = np.array([[False, True, True], [True, True, False]])
-    monkeypatch.setattr("geoaudit.geometry.spectrum.CHUNK_VALUES", 90)  # chunks of two resamples
-    found = resampled_singular_values(harmful, harmless, weights, other, kept, unit_rows=unit_rows)
-    assert found.shape == (5, 4)
-    for r in range(5):
-        rows = differences(harmful, harmless, weights[r], other[r])[kept]
-        np.testing.assert_allclose(found[r], singular_values(normalised(rows) if unit_rows else rows), rtol=1e-9)
+matrices = st.one_of(
+    st.builds(
+        lambda rows, width, seed: np.random.default_rng(seed).standard_normal((rows, width)),
+        st.integers(1, 9),
+        st.integers(1, 9),
+        st.integers(0, 10**6),
+    ),
+    # degenerate: few directions, repeated and zero rows, rows that differ in size by ten orders
+    st.builds(
+        lambda rows, rank, seed, zeros: _degenerate(rows, rank, seed, zeros),
+        st.integers(2, 9),
+        st.integers(1, 3),
+        st.integers(0, 10**6),
+        st.integers(0, 1),
+    ),
+)
+
+
+def _degenerate(rows: int, rank: int, seed: int, zeros: int) -> np.ndarray:
+    generator = np.random.default_rng(seed)
+    matrix = generator.integers(-2, 3, (rows, rank)) @ generator.standard_normal((rank, 12))
+    matrix[0] = generator.standard_normal(12) * 10.0 ** generator.integers(-5, 6)
+    matrix[rows - zeros :] = 0
+    return matrix
+
+
+@quick
+@given(matrices)
+@example(np.eye(5))
+@example(np.ones((4, 7)))
+@example(np.diag([1.0, 1e-9, 0.0]))
+def test_every_statistic_agrees_with_a_full_decomposition_and_scipys_entropy(matrix: np.ndarray) -> None:
+    ours, theirs = singular_values(matrix), svdvals(matrix)
+    np.testing.assert_allclose(ours, theirs, rtol=1e-9, atol=5e-7 * theirs[0])  # below that ours are exactly 0
+    energy = theirs**2 / (theirs**2).sum()
+    assert float(effective_rank_energy(ours)) == pytest.approx(np.exp(entropy(energy)), rel=1e-9)
+    assert float(effective_rank_singular_values(theirs)) == pytest.approx(np.exp(entropy(theirs)), rel=1e-9)
+    assert float(participation_ratio(ours)) == pytest.approx(1 / (energy**2).sum(), rel=1e-9)
+    for fraction in (0.5, 0.9, 0.95):
+        held = [k for k in range(1, len(energy) + 1) if energy[:k].sum() >= fraction - 1e-9]
+        assert int(components_for_energy(ours, fraction)) == held[0]
 
 
 def test_published_gemma_spectrum(benchmark_data: Path) -> None:

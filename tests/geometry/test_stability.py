@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from geoaudit.errors import NothingToMeasure, RequestError
+from geoaudit.geometry import stability
 from geoaudit.geometry.directions import BlockMeans, differences, norms, split_half_cosine
 from geoaudit.geometry.stability import (
     block_products,
@@ -98,6 +99,22 @@ def test_the_noise_is_what_was_put_in(signal: float, noise: float) -> None:
     assert np.mean(found) == pytest.approx(expected, rel=0.15)
 
 
+def test_the_noise_is_the_unbiased_one() -> None:
+    one, other = sides()
+    planted = sum(each.mean.astype(float).var(axis=0, ddof=1).sum(axis=-1) / BLOCKS for each in (one, other))
+    energy = norms(differences(one, other)) ** 2
+    np.testing.assert_allclose(noise_share(block_products(one, other)), planted / energy, rtol=1e-5)
+
+
+def test_a_large_common_activation_costs_no_digits() -> None:
+    one, other = sides(signal=0.0, noise=0.0)
+    large = [BlockMeans(each.count, np.full(each.mean.shape, 2.0**20, dtype=np.float32)) for each in (one, other)]
+    large[0].mean[..., 0] += 0.125
+    for twins in (False, True):
+        found = norm_replicates(block_products(*large, twins=twins), 0, 10)
+        np.testing.assert_allclose(found, 0.125, rtol=1e-9)
+
+
 def test_halves_agree_as_signal_and_noise_ask() -> None:
     """cos ≈ S/(S + N) with N the squared norm of a half's noise: twice that of the whole."""
     noise = 2 * D * 0.5**2 / BLOCKS
@@ -164,6 +181,18 @@ def test_the_jackknife_is_as_wide_as_samples_differ() -> None:
     assert np.mean(errors) == pytest.approx(np.std(halves), rel=0.35)
     assert np.std(cones) < np.mean(cone_errors) < 3 * np.std(cones)
     assert np.mean(np.abs(np.array(halves) - np.mean(halves)) < 2.1 * np.array(errors)) >= 0.9
+
+
+@pytest.mark.parametrize("twins", [False, True])
+def test_the_jackknife_of_a_mean_is_its_standard_error(twins: bool) -> None:
+    products = block_products(*sides(), twins=twins).at(0, 0)
+    values = np.random.default_rng(0).standard_normal(products.count.size)
+
+    def total(kept: np.ndarray) -> float:
+        return float(sum(kept[group] @ values[group] / kept[group].sum() for group in products.groups))
+
+    expected = np.sqrt(sum(values[group].var(ddof=1) / group.size for group in products.groups))
+    assert stability._jackknife(products, total) == pytest.approx(expected)
 
 
 def test_an_error_is_taken_at_one_site() -> None:

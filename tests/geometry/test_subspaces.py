@@ -187,6 +187,7 @@ def test_a_weak_axis_is_found_as_exactly_as_by_the_full_decomposition() -> None:
         truth = np.linalg.svd(each)[2][:1]
         np.testing.assert_allclose(principal_angles(found.basis, truth), 0.0, atol=1e-14)
     np.testing.assert_allclose(principal_angles(top_subspace(matrix, 3).basis, right[:3]), 0.0, atol=1e-9)
+    np.testing.assert_allclose(principal_angles(top_subspace(matrix.T, 3).basis, left.T[:3]), 0.0, atol=1e-9)
 
 
 @pytest.mark.parametrize("rank", [1, 2, 3])

@@ -43,6 +43,8 @@ class World:
     """Squared length of a difference over the trace of the activations' covariance, at its best layer."""
     h_layer: int = 2
     r_layer: int = 4
+    fade: float = 0.8
+    """What is left of a difference one layer further from its best one."""
     twins: float = 0.0
     """Correlation of prompts of the same number in different cells."""
     h: np.ndarray = field(init=False)
@@ -59,12 +61,12 @@ class World:
         self.common = 2 * g.standard_normal((self.positions + 1, self.layers + 1, self.width)) / np.sqrt(self.width)
 
     def _field(self, axes: np.ndarray, peak: int) -> np.ndarray:
-        """[1 + P, L + 1, d]: nothing at layer 0 of the template's tokens; the other layers by distance from the peak."""
+        """[1 + P, L + 1, d]: nothing at layer 0, the other layers by distance from the peak."""
         g = self.generator
         mixing = np.column_stack([np.ones(self.positions), g.standard_normal((self.positions, len(axes) - 1))])
         plain = (np.linalg.qr(mixing)[0] * self.axes) @ axes
         plain *= np.sqrt(self.strength * self.positions) / np.linalg.norm(plain)
-        fade = np.array([0.0] + [0.8 ** abs(layer - peak) for layer in range(1, self.layers + 1)])
+        fade = np.array([0.0] + [self.fade ** abs(layer - peak) for layer in range(1, self.layers + 1)])
         return np.concatenate([plain[-1:], plain])[:, None, :] * fade[:, None]
 
     def cell(self, name: str, n: int, shared: np.ndarray) -> BlockMeans:
@@ -89,8 +91,9 @@ class World:
         for _ in range(n):
             topic = 0.3 * g.standard_normal(self.width) * self.spread
             noise = g.standard_normal((prompts, self.positions + 1, self.layers + 1, self.width))
-            noise[:, 1:, 0] = -topic / self.spread * 0
-            means.append(blocks(self.common + (topic + noise * self.spread), 4))
+            scattered = topic + noise * self.spread
+            scattered[:, 1:, 0] = 0
+            means.append(blocks(self.common + scattered, 4))
         parts = [(BlockMeans(one.count, one.mean[:, 1:]), BlockMeans(one.count, one.mean[:, :1])) for one in means]
         names = tuple(f"topic-{i}" for i in range(n))
         return CategoryMeans(names, tuple(p for p, _ in parts), tuple(i for _, i in parts), SETS[2])

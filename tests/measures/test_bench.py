@@ -192,11 +192,11 @@ def test_the_same_prompts_under_another_name_are_the_same_rows(planted, tmp_path
 def test_progress_ends_at_all(planted):
     bench = open_bench(planted(), generation_batch=4)
     search = CandidateSearch(Probe(32), 8, 0.8)
-    for need, total in ((asked(10), 10), (Probe(32), 64), *((one, 8) for one in search.answered), (search, 12)):
+    for need, total in ((asked(10), 10), (Probe(32), 64), *((one, 8) for one in search.answered), (search, 24)):
         seen = []
         bench.progress = lambda done, of, seen=seen: seen.append((done, of))
         bench.fulfil(need)
-        assert seen[-1] == (total, total)
+        assert seen[-1] == (total, total), "a search counts screening and scoring"
         assert [done for done, _ in seen] == sorted(done for done, _ in seen)
 
 

@@ -98,9 +98,7 @@ def dearer(by: float, others: float = 0.5):
 # --- what is found ---------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("layer", "position", "seed"), [(1, -1, 0), (2, -3, 1), (3, -1, 1), (3, -2, 0)]
-)
+@pytest.mark.parametrize(("layer", "position", "seed"), [(1, -1, 0), (2, -3, 1), (3, -1, 1), (3, -2, 0)])
 def test_both_rules_measure_the_planted_place(planted, layer, position, seed):
     evidence = evidence_of(open_bench(planted(layer=layer, position=position, seed=seed), SHARED))
     for rule in RULES:

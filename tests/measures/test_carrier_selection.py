@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from geoaudit.audit.decide import decide
+from geoaudit.carriers.resample import resample_selection
 from geoaudit.carriers.select import Selecting
 from geoaudit.carriers.table import SearchTable
 from geoaudit.errors import NothingToMeasure
@@ -25,7 +26,7 @@ from geoaudit.measures.carrier import (
     carrier_s_refuse,
     carrier_score,
 )
-from geoaudit.measures.carrier_selection import RESAMPLES, chosen, frontier, idle_cosine
+from geoaudit.measures.carrier_selection import RESAMPLES, SEED, chosen, first_budget, frontier, idle_cosine
 from geoaudit.records import Measurement
 from tests.measures.carriers import (
     CARRIER,
@@ -219,6 +220,31 @@ def test_the_frontier_is_the_pareto_front_up_to_its_limit():
     assert by_induce[-1]["effect"] == pytest.approx(GOOD.induce)
 
 
+def test_late_layers_are_no_part_of_the_frontier_or_of_a_budget():
+    table = made_table(
+        {CARRIER: dataclasses.replace(GOOD, kl=0.3), (-1, 3): dataclasses.replace(GOOD, toward=1, kl=0.2)}
+    )
+    whole, half = Selecting("cosmic"), Selecting("cosmic", max_layer_fraction=0.5)
+    for how, place in ((whole, (-1, 3)), (half, CARRIER)):
+        found = chosen(table, how)
+        last = frontier(found, how, 1.0)[-1]
+        first = first_budget(found, how, table)
+        assert (last["position"], last["layer"]) == (first["position"], first["layer"]) == place
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_how_near_the_choice_was_to_another_is_kept(rule):
+    """Half precision moves a KL of 0.099 over the budget, and a close second to the first place."""
+    close = {RIVAL: dataclasses.replace(GOOD, away=0.88, bypass=-6.9, kl=0.03), (-2, 3): Planted(kl=0.099)}
+    margin = measured(carrier_layer, made_evidence(made_table(close)), rule=rule).detail["margin"]
+    assert margin["closest"] == {"position": -2, "layer": 3, "kl": 0.099, "over": pytest.approx(-0.001)}
+    assert (margin["runner_up"]["position"], margin["runner_up"]["layer"]) == RIVAL
+    assert 0 < margin["runner_up"]["behind"] <= 0.1 + 1e-9
+    alone = measured_none(made_table(DEAR, everywhere=REACH), rule=rule, kl_budget=0.1)["margin"]
+    assert alone["runner_up"] is None
+    assert alone["closest"]["over"] == pytest.approx(0.2)
+
+
 # --- how firmly ------------------------------------------------------------------------------------------------------
 
 
@@ -336,6 +362,32 @@ def test_unequal_numbers_of_prompts_are_resampled_each_by_its_own():
     found = measured(carrier_score, made_evidence(made_table(h=21, s=N, kept=[True] * 21 + [False] * 3 + [True] * N)))
     assert found.n == 45
     assert found.low < found.high
+
+
+def test_choosing_again_agrees_with_the_plain_resampling():
+    """Each resample has its own c₀: with that of all prompts, what hardly induces would come and go."""
+    table = made_table({CARRIER: dataclasses.replace(GOOD, toward=0.005), RIVAL: dataclasses.replace(GOOD, kl=0.2)})
+    for rule, scores in (("cosmic", table.cosmic), ("arditi", table.arditi)):
+        for budget in (0.1, 0.015):
+            found = chosen(table, Selecting(rule, kl_budget=budget))
+            plain = resample_selection(
+                table.candidates,
+                scores,
+                n_layers=table.n_layers,
+                n_resamples=RESAMPLES,
+                seed=SEED,
+                kl_budget=budget,
+                need_inducing=True,
+            )
+            for places, others in ((found.selected, plain.selected), (found.nearest, plain.nearest)):
+                assert np.array_equal(places, np.stack([others.position, others.layer]), equal_nan=True)
+
+
+def test_what_hardly_induces_does_so_for_all_prompts_alike():
+    weak = {CARRIER: dataclasses.replace(GOOD, toward=0.005)}
+    table = made_table(weak, everywhere=dataclasses.replace(IDLE, kl=0.5))
+    found = chosen(table, Selecting("cosmic"))
+    assert (found.selected[1] == 2).all()
 
 
 def test_choosing_again_is_cached_and_the_same():

@@ -25,6 +25,11 @@ def drawn(svg: str) -> ET.Element:
     return element
 
 
+def strokes(element: ET.Element, css: str) -> int:
+    """How many strokes the paths of a class hold: dots of a curve, runs of cells."""
+    return sum(part.get("d", "").count("M") for part in by_class(element, css))
+
+
 def by_class(element: ET.Element, css: str) -> list[ET.Element]:
     """Every element of a class."""
     return [part for part in element.iter() if css in (part.get("class") or "").split()]

@@ -30,7 +30,7 @@ def with_geometry(record: dict[str, Any]) -> dict[str, Any]:
         chance = random.Random(f"geometry {index}")
         made = [*_coupling(name, chance, layers, tuned=index > 0), _direction(name, chance, layers)]
         if index:
-            made += [_drift(name, names[0], chance, layers), _transfer(name, names[0], index)]
+            made += [*_drift(name, names[0], chance, layers), _transfer(name, names[0], index)]
         record["measurements"] += made
         record["assertions"] += [_assertion(name, one) for one in made]
     record["measures"] = {**record["measures"], **_MEASURES}
@@ -48,6 +48,8 @@ def _searched(detail: dict[str, Any], chance: random.Random) -> dict[str, Any]:
             front.append({"position": row["position"], "layer": row["layer"], "kl": row["kl"], "effect": row[field]})
     first = next((row for row in front if row["effect"] > 0.1), None)
     c0 = detail["c0"]
+    if used is not None:
+        detail["causal"] = _causal(used["layer"], chance)
     total = (
         None
         if used is None or used["s_refuse"] is None or detail["rule"] != "cosmic"
@@ -94,6 +96,15 @@ def _examined(used: dict[str, Any], chance: random.Random) -> dict[str, Any]:
             for name, share in SCOPES.items()
         },
     }
+
+
+def _causal(layer: int, chance: random.Random) -> dict[str, Any]:
+    rows = []
+    for k, drop in enumerate((3.1, 3.9, 4.2, 4.3), 1):
+        controls = [round(0.2 * k + chance.uniform(-0.3, 0.3), 3) for _ in range(20)]
+        effect = drop - sum(controls) / len(controls)
+        rows.append({"k": k, "drop": drop, "controls": controls, "effect": effect, "p": 0.048, "kl": 0.04 * k})
+    return {"layer": layer, "base": 6.2, "fraction": 0.9, "by_k": rows}
 
 
 def _chance_of(one: dict[str, Any], chance: random.Random, layers: int) -> dict[str, Any]:
@@ -168,6 +179,7 @@ def _coupling(name: str, chance: random.Random, layers: int, *, tuned: bool) -> 
         detail = {
             **shared,
             "by_layer": bands,
+            "band_of": measure,
             "null": {"permuted": null, "harmless": {**null, "n": 28, "high": 0.45}, "isotropic": 0.033},
         }
         flags = [
@@ -205,25 +217,35 @@ def _direction(name: str, chance: random.Random, layers: int) -> dict[str, Any]:
     return _measurement("direction_auroc", name, 0.98, 0.01, "AUROC", detail, [])
 
 
-def _drift(name: str, reference: str, chance: random.Random, layers: int) -> dict[str, Any]:
-    detail = {
-        "reference": reference,
-        "against": "reference",
-        "layer_here": layers // 2,
-        "layer_there": layers // 2 - 3,
-        "position_here": -1,
-        "position_there": -4,
+def _drift(name: str, reference: str, chance: random.Random, layers: int) -> list[dict[str, Any]]:
+    """The subspaces, and the carriers."""
+    shared = {"reference": reference, "against": "reference"}
+    subspaces = {
+        **shared,
+        "k": 3,
         "angles_degrees": [8.13, 24.6, 61.9],
         "energies_here": [0.61, 0.12, 0.05],
         "energies_there": [0.55, 0.14, 0.07],
         "energy_weighted_angle": 14.2,
         "projector_distance": 0.47,
+        "null": {"permuted": {"n": 200, "low": 61.0, "median": 72.0, "high": 81.0}},
+    }
+    carriers = {
+        **shared,
+        "rule": "cosmic",
+        "layer_here": layers // 2,
+        "layer_there": layers // 2 - 3,
+        "position_here": -1,
+        "position_there": -4,
         "cosine": 0.83,
         "by_layer": [
             {"layer": k, "cosine": round(1 - 0.5 * k / layers + chance.uniform(-0.05, 0), 4)} for k in range(layers)
         ],
     }
-    return _measurement("drift_angle", name, 14.2, 2.0, "degrees", detail, [])
+    return [
+        _measurement("energy_weighted_angle", name, 14.2, 2.0, "degrees", subspaces, []),
+        _measurement("direction_cosine", name, 0.83, 0.04, "cosine", carriers, []),
+    ]
 
 
 def _transfer(name: str, reference: str, index: int) -> dict[str, Any]:
@@ -237,10 +259,13 @@ def _transfer(name: str, reference: str, index: int) -> dict[str, Any]:
         "matrix": {
             "checkpoints": [reference, name],
             "effect": [[own[0], round(rho[0] * own[1], 3)], [round(rho[1] * own[0], 3), own[1]]],
+            "effect_low": [[own[0] - 0.4, rho[0] * own[1] - 0.5], [rho[1] * own[0] - 0.5, own[1] - 0.4]],
+            "effect_high": [[own[0] + 0.4, rho[0] * own[1] + 0.5], [rho[1] * own[0] + 0.5, own[1] + 0.4]],
             "rho": [[1.0, rho[0]], [rho[1], 1.0]],
             "rho_low": [[1.0, rho[0] - 0.09], [rho[1] - 0.12, 1.0]],
             "rho_high": [[1.0, rho[0] + 0.06], [rho[1] + 0.1, 1.0]],
         },
+        "effect": "bypass",
         "class": found,
         "sentence": f"of the effect, {rho[0]:.0%} and {rho[1]:.0%} are kept on the other checkpoint",
     }
@@ -306,6 +331,7 @@ _MEASURES = {
     "c_cos": _described("Cosine of H and R", "cosine", "How alike H and R are."),
     "c_sub": _described("Subspace overlap of H and R", "share", "How much their subspaces share."),
     "direction_auroc": _described("Separation", "AUROC", "How well the direction separates held-out prompts."),
-    "drift_angle": _described("Energy-weighted angle", "degrees", "How far the subspace turned."),
+    "energy_weighted_angle": _described("Energy-weighted angle", "degrees", "How far the subspace turned."),
+    "direction_cosine": _described("Cosine of the carriers", "cosine", "How alike the carriers are."),
     "carrier_transfer": _described("Carrier transfer", "share of the effect", "Whether the carrier still works."),
 }

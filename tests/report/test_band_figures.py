@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from geoaudit.report import band_figures
-from tests.report.drawn import HOSTILE, by_class, drawn
+from tests.report.drawn import HOSTILE, by_class, drawn, strokes
 
 ROWS: list[dict[str, Any]] = [
     {"layer": layer, "c_cos": 0.1 * layer, "permuted": [0.05, 0.2], "harmless": [0.02, 0.45]} for layer in range(6)
@@ -18,7 +18,7 @@ numbers = st.floats(-1e9, 1e9)
 
 def test_a_curve_has_a_point_a_layer_and_a_band_a_null_level():
     element = drawn(band_figures.curve(ROWS, "c_cos", uid="f1", title="C_cos"))
-    assert len(by_class(element, "running-dot")) == 6
+    assert strokes(element, "dots") == 6
     assert len(by_class(element, "null-permuted")) == len(by_class(element, "null-harmless")) == 1
     assert "permuted labels from 0.0500 to 0.200" in (element[1].text or "")
     assert "most at layer 5" in (element[1].text or "")
@@ -46,7 +46,7 @@ def test_layers_that_matter_are_named_in_place():
 def test_a_layer_without_a_value_leaves_a_gap_and_is_no_zero():
     rows = [{"layer": 0, "v": 1.0}, {"layer": 1, "v": None}, {"layer": 2, "v": 3.0}, {"v": 4.0}, {"layer": "x", "v": 1}]
     element = drawn(band_figures.curve(rows, "v", uid="f1", title="t"))
-    assert len(by_class(element, "running-dot")) == 2
+    assert strokes(element, "dots") == 2
     assert band_figures.curve([{"layer": 1}], "v", uid="f1", title="t") == ""
     assert band_figures.curve([], "v", uid="f1", title="t") == ""
 
@@ -69,7 +69,9 @@ def test_a_value_stands_on_one_axis_with_what_chance_gives():
     row = {"estimate": 7.9, "low": 7.6, "high": 8.2, "unit": "dimensions"}
     levels = band_figures.levels(NULL)
     element = drawn(band_figures.strip(row, levels, uid="f1", title="rank", percentiles={"harmless": 0.214}))
-    (dot,), (permuted,), (harmless,) = (by_class(element, css) for css in ("estimate", "null-permuted", "null-harmless"))
+    (dot,), (permuted,), (harmless,) = (
+        by_class(element, css) for css in ("estimate", "null-permuted", "null-harmless")
+    )
     at = float(dot.get("cx", ""))
     assert at < float(permuted.get("x", ""))
     left = float(harmless.get("x", ""))
@@ -85,14 +87,19 @@ def test_without_a_value_or_a_null_level_there_is_no_strip():
     assert band_figures.strip({"estimate": 1.0}, [], uid="f1", title="t") == ""
 
 
-@pytest.mark.parametrize("null", [None, 3, [], {"permuted": None}, {"permuted": {"low": 1.0}}, {"other": {"low": 1, "high": 2}}])
+@pytest.mark.parametrize(
+    "null", [None, 3, [], {"permuted": None}, {"permuted": {"low": 1.0}}, {"other": {"low": 1, "high": 2}}]
+)
 def test_levels_without_both_ends_are_none(null: Any):
     assert band_figures.levels(null) == []
 
 
 @given(numbers, numbers, numbers, numbers, numbers)
 def test_a_strip_stays_inside_its_frame(value: float, a: float, b: float, c: float, d: float):
-    null = {"permuted": {"low": min(a, b), "median": a, "high": max(a, b)}, "harmless": {"low": min(c, d), "high": max(c, d)}}
+    null = {
+        "permuted": {"low": min(a, b), "median": a, "high": max(a, b)},
+        "harmless": {"low": min(c, d), "high": max(c, d)},
+    }
     row = {"estimate": value, "low": value, "high": value}
     drawn(band_figures.strip(row, band_figures.levels(null), uid="f1", title=HOSTILE))
 

@@ -90,7 +90,9 @@ def test_scores_that_prove_nothing_are_said_to(geometric: dict[str, Any]):
     assert "more than doing nothing" in one.totals
     assert not one.nothing_gained
     worse = dataclasses.replace(one, detail={**one.detail, "raw_total": 1.57, "idle_total": 1.73})
-    assert worse.totals == "S_total 1.57, doing nothing (2c₀) 1.73: no more than doing nothing: this score proves nothing"
+    assert (
+        worse.totals == "S_total 1.57, doing nothing (2c₀) 1.73: no more than doing nothing: this score proves nothing"
+    )
     assert worse.nothing_gained
     equal = dataclasses.replace(one, detail={**one.detail, "raw_total": 1.73, "idle_total": 1.73})
     assert equal.nothing_gained

@@ -116,6 +116,11 @@ def test_the_front_is_a_staircase_through_its_points_and_the_first_budget_a_line
     assert "Front of S̃ refuse: KL 0.0100: 0.100; KL 0.100: 0.400; KL 0.500: 0.900." in svg
 
 
+def test_a_front_beyond_the_candidates_that_are_drawn_is_on_the_scale():
+    scale = made(frontier=[{"kl": 0.01, "effect": 2.0}]).effect_scale("s_refuse_scaled", 100, 0)
+    assert 0 < scale(2.0) < 20
+
+
 def test_an_older_record_has_no_front_and_no_first_budget():
     found = classes(frontier(made(), uid="f1", description="d"))
     assert "front" not in found

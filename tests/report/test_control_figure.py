@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from geoaudit.report import control_figure
-from tests.report.drawn import HOSTILE, by_class, drawn
+from tests.report.drawn import HOSTILE, by_class, drawn, strokes
 
 numbers = st.floats(-1e6, 1e6)
 STRIPS = [("S̃ refuse", [0.1, 0.0, -0.1, 0.1, 0.4], 0.35)]
@@ -19,15 +19,13 @@ def test_every_control_is_a_dot_and_the_direction_in_use_a_ring():
     assert dots.get("d", "").count("M") == 5
     assert len(by_class(element, "target")) == 1
     said = element[1].text or ""
-    assert said == (
-        "S̃ refuse: direction in use 0.350, above 4 of 5 controls (from −0.100 to 0.400); rank p = 0.0476"
-    )
+    assert said == ("S̃ refuse: direction in use 0.350, above 4 of 5 controls (from −0.100 to 0.400); rank p = 0.0476")
 
 
 def test_dots_on_one_another_are_piled_up():
     element = drawn(control_figure.controls([("x", [1.0] * 30 + [2.0], 3.0)], uid="f1", rank=""))
     (dots,) = by_class(element, "mark-control")
-    heights = {part.split("a")[0].split()[1] for part in dots.get("d", "").split("M")[1:]}
+    heights = {part.split("h")[0].split()[1] for part in dots.get("d", "").split("M")[1:]}
     assert 1 < len(heights) <= 6
 
 
@@ -41,6 +39,23 @@ def test_only_effects_that_both_have_are_strips():
     examined = {"controls": {"s_refuse_scaled": [0.1], "induce": None}, "target": {"s_refuse_scaled": 0.4, "induce": 1}}
     assert control_figure.effects(examined, names) == [("S̃ refuse", [0.1], 0.4)]
     assert control_figure.effects({}, names) == []
+
+
+def test_what_the_first_directions_do_stands_beside_their_controls():
+    rows = [
+        {"k": 1, "drop": 3.0, "controls": [0.1, 0.3]},
+        {"k": 2, "drop": 4.0, "controls": [0.5]},
+        {"k": 3, "drop": None},
+    ]
+    element = drawn(control_figure.by_dimension({"by_k": rows}, uid="f1", title="t"))
+    assert strokes(element, "dots") == 2
+    assert by_class(element, "mark-control")[0].get("d", "").count("M") == 3
+    assert element[1].text == "k = 1: 3.00, controls 0.100 to 0.300; k = 2: 4.00, controls 0.500 to 0.500"
+
+
+@pytest.mark.parametrize("causal", [{}, {"by_k": None}, {"by_k": [1]}, {"by_k": [{"k": 1}]}, {"by_k": [{"drop": 1}]}])
+def test_without_a_drop_there_is_no_figure(causal: dict[str, Any]):
+    assert control_figure.by_dimension(causal, uid="f1", title="t") == ""
 
 
 @given(st.lists(numbers, min_size=1, max_size=60), numbers)

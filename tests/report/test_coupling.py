@@ -52,6 +52,24 @@ def test_a_null_band_is_drawn_only_behind_the_field_it_belongs_to(geometric: dic
     assert without.curve("c_sub")[1] is False
 
 
+def test_a_measure_without_a_value_at_one_layer_lends_its_band_to_another_field(geometric: dict[str, Any]):
+    one = coupling.couplings(geometric)[1]
+    full = {**one.measurements[0], "measure": "hrci_full", "detail": {**one.detail, "band_of": "c_sub"}}
+    assert coupling.Coupling("m", one.detail, [full]).curve("c_sub")[1] is True
+
+
+def test_what_could_not_be_measured_still_shows_its_cells(geometric: dict[str, Any]):
+    row = next(row for row in geometric["measurements"] if row["measure"] == "c_cos")
+    cells = {"harmful_refused": 128, "harmful_complied": 0, "harmless_refused": 0, "harmless_complied": 128}
+    row.update(estimate=None, low=None, high=None, why_missing="no prompt of two cells")
+    row["detail"] = {"form": "identified", "cells": cells}
+    geometric["measurements"], geometric["assertions"] = [row], []
+    section = html.render(geometric).partition('<section id="coupling">')[2].partition("</section>")[0]
+    assert "not measured: no prompt of two cells" in section
+    assert ">128<" in section
+    assert "<svg" not in section
+
+
 def test_a_whole_that_was_measured_gets_a_curve_of_its_own(geometric: dict[str, Any]):
     one = coupling.couplings(geometric)[1]
     whole = {**one.measurements[0], "measure": "hrci_repr"}

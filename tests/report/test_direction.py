@@ -12,7 +12,9 @@ from tests.report.hostile import ODD, alone
 
 def test_a_direction_is_shown_at_every_site_with_the_one_in_use_ringed(geometric: dict[str, Any]):
     one = direction.directions(geometric)[0]
-    assert one.heading == "harmful − harmless, read at layer 5, position −1"
+    assert one.contrast == "harmful − harmless"
+    section = html.render(geometric).partition('<section id="direction">')[2].partition("</section>")[0]
+    assert "<dt>Separation, layer 5, position −1</dt><dd>0.980 [0.970, 0.990]</dd>" in section
     assert len(one.sites) == 60
     assert one.maps() == ["norm", "split_half_cosine", "auroc"]
     assert one.in_use(one.listed[0])
@@ -22,9 +24,27 @@ def test_a_direction_is_shown_at_every_site_with_the_one_in_use_ringed(geometric
     assert labels[1:7] == ["t_inst", "−5", "−4", "−3", "−2", "−1"]
 
 
+def test_measures_of_several_sites_share_one_figure_and_fill_what_one_left_out(geometric: dict[str, Any]):
+    row = next(row for row in geometric["measurements"] if row["measure"] == "direction_auroc")
+    bare = [{**site, "auroc": None, "d_prime": None} for site in row["detail"]["by_site"]]
+    norm = {
+        **row,
+        "measure": "direction_norm",
+        "detail": {**row["detail"], "layer": 2, "position": "t_inst", "by_site": bare},
+    }
+    geometric["measurements"] = [norm, row]
+    (one,) = direction.directions(geometric)
+    assert len(one.sites) == 60
+    assert one.maps() == ["norm", "split_half_cosine", "auroc"]
+    svg = ET.fromstring(one.heat("auroc", uid="f1"))
+    assert len([part for part in svg.iter("circle") if part.get("class") == "ring"]) == 2
+
+
 def test_sites_without_a_value_are_blank_and_never_zero(geometric: dict[str, Any]):
     one = direction.directions(geometric)[0]
-    blank = [part for part in ET.fromstring(one.heat("auroc", uid="f1")).iter("path") if part.get("class") == "heat-none"]
+    blank = [
+        part for part in ET.fromstring(one.heat("auroc", uid="f1")).iter("path") if part.get("class") == "heat-none"
+    ]
     assert blank[0].get("d", "").count("M") == 5
     dead = next(row for row in one.sites if row["layer"] == 0 and row["position"] == -1)
     assert one.cells(dead) == ["0", *["not measured"] * 4]

@@ -27,7 +27,9 @@ def test_energies_of_both_checkpoints_stand_beside_their_angle():
 
 
 def test_many_angles_are_cut_and_none_is_no_figure():
-    assert len(by_class(drawn(drift_figure.angles([10.0] * 40, uid="f1", title="t")), "bar")) == drift_figure.MOST_ANGLES
+    assert (
+        len(by_class(drawn(drift_figure.angles([10.0] * 40, uid="f1", title="t")), "bar")) == drift_figure.MOST_ANGLES
+    )
     assert drift_figure.angles([], uid="f1", title="t") == ""
     assert drift_figure.angles([None, "x"], uid="f1", title="t") == ""
 

@@ -17,8 +17,7 @@ def count(svg: str, css: str) -> int:
     found = 0.0
     for part in by_class(drawn(svg), css):
         for run in part.get("d", "").split("M")[1:]:
-            left, right = float(run.split()[0]), float(run.split("H")[1].split("V")[0])
-            found += (right - left) / (320 / 12)
+            found += (float(run.split("H")[1]) - float(run.split()[0])) / (320 / 12)
     return round(found)
 
 
@@ -46,8 +45,9 @@ def test_the_ring_lies_on_the_same_layer_in_the_cells_and_in_the_curve():
     assert len(rings) == 2
     assert rings[0].get("cx") == rings[1].get("cx")
     assert not [ring for ring in rings if "doubted" in (ring.get("class") or "")]
-    assert "2 positions, 12 layers; from −0.100 to 0.900; 1 of 7 candidates are admissible; selected: layer 3 at −1, 0.400" in (
-        element[1].text or ""
+    assert (
+        "2 positions, 12 layers; from −0.100 to 0.900; 1 of 7 candidates are admissible; selected: layer 3 at −1, 0.400"
+        in (element[1].text or "")
     )
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 
 import pytest
 
@@ -13,8 +14,8 @@ TEXT_ON_PAPER = ("ink", "soft", "failed", "invalid", "inconclusive", "passed", "
 def palette(theme: str) -> dict[str, str]:
     blocks = re.findall(r":root \{(.*?)\}", CSS, re.S)
     assert len(blocks) == 2
-    light = dict(re.findall(r"--([a-z-]+): (#[0-9a-f]{6})", blocks[0]))
-    return light if theme == "light" else light | dict(re.findall(r"--([a-z-]+): (#[0-9a-f]{6})", blocks[1]))
+    light = dict(re.findall(r"--([a-z0-9-]+): (#[0-9a-f]{6})", blocks[0]))
+    return light if theme == "light" else light | dict(re.findall(r"--([a-z0-9-]+): (#[0-9a-f]{6})", blocks[1]))
 
 
 def contrast(one: str, other: str) -> float:
@@ -53,6 +54,17 @@ def test_marks_and_neighbouring_segments_can_be_told_apart(theme: str):
     pairs += [("harmful", "not-harmful"), ("unjudged", "not-harmful"), ("unparsed", "not-harmful")]
     low = {pair: round(contrast(colours[pair[0]], colours[pair[1]]), 2) for pair in pairs}
     assert not {pair: ratio for pair, ratio in low.items() if ratio < 3.0}
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_the_ramp_of_heat_maps_is_one_order_that_grey_print_and_colour_blind_eyes_keep(theme: str):
+    colours = palette(theme)
+    prominence = [contrast(colours[f"heat-{step}"], colours["paper"]) for step in range(8)]
+    assert all(after > 1.12 * before for before, after in pairwise(prominence))
+    assert prominence[0] > 1.1  # told from blank paper
+    # red-green blindness keeps blue apart from the mean of red and green: its sign changes at the level, once
+    hues = [int(c[5:7], 16) - (int(c[1:3], 16) + int(c[3:5], 16)) / 2 for c in (colours[f"heat-{k}"] for k in range(8))]
+    assert [hue > 0 for hue in hues] == [False] * 4 + [True] * 4
 
 
 def test_the_style_sheet_loads_nothing():

@@ -2,9 +2,9 @@
 
     python tests/tools/coupling_coverage.py [simulations a cell, default 200]
 
-Harmfulness and refusal contrasts with three planted angles, activations with a power-law covariance, prompts sorted into
-four cells; nominal 95 %. Values that a validity check stops are counted apart: no interval is claimed for them. Beside
-each: how often the plain |cos| with its reflected interval holds the truth, which is what is done elsewhere.
+Harmfulness and refusal contrasts with three planted angles, activations with a power-law covariance, prompts sorted
+into four cells; nominal 95 %. Values that a validity check stops are counted apart: no interval is claimed for them.
+Beside them, for comparison: the plain |cos| with its reflected interval.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from geoaudit.geometry.crossfit import cosine, cosines_of_angles
+from geoaudit.geometry.crossfit import cosine
 from geoaudit.measures.coupling import LEAST_SIGNAL
 from geoaudit.measures.coupling_levels import Read, Sides, read
-from geoaudit.measures.coupling_mix import Mix, ends_of
+from geoaudit.measures.coupling_mix import Mix
 from geoaudit.measures.coupling_sources import IDENTIFIED
 from geoaudit.measures.fulfilled import CELLS
 from geoaudit.stats.bootstrap import basic_interval
@@ -65,7 +65,9 @@ class Row(NamedTuple):
     """Sum of estimate − truth over the trusted."""
 
 
-def trial(setting: Setting, overlap: float, seed: int) -> Iterator[tuple[str, float, float, tuple[float, float] | None]]:
+def trial(
+    setting: Setting, overlap: float, seed: int
+) -> Iterator[tuple[str, float, float, tuple[float, float] | None]]:
     """(kind, truth, estimate, interval or None where a check stops it) for one sample."""
     world = World(
         seed=seed, width=128, positions=5, layers=2, overlap=overlap, axes=setting.axes, strength=setting.strength,
@@ -82,19 +84,11 @@ def trial(setting: Setting, overlap: float, seed: int) -> Iterator[tuple[str, fl
         trusted = directions and (subspaces or name == "c_cos")
         ends = mix.ends(found, sides.blocks) if trusted else None
         yield name, truth, float(mix.value(found.signed, found.sub)), ends
-    for index, (truth, angle) in enumerate(zip(true_angles(world), angles(sides, found), strict=True)):
-        yield f"angle {index + 1}", truth, angle[0], angle[1] if subspaces else None
+    shown = found.angles or (0.0,) * 3
+    ends_of_angles = found.angle_ends if subspaces else None
+    for index, (truth, angle) in enumerate(zip(true_angles(world), shown, strict=True)):
+        yield f"angle {index + 1}", truth, angle, ends_of_angles and ends_of_angles[index]
     yield "|cos| plain", cos, abs(found.plain[0]), plain_interval(sides, found)
-
-
-def angles(sides: Sides, found: Read) -> list[tuple[float, tuple[float, float] | None]]:
-    """(degrees, interval) of each principal angle."""
-    drawn = degrees(cosines_of_angles(found.gram.resampled(sides.weights()), *sides.fields, sides.k))
-    there = degrees(cosines_of_angles(found.gram.value, *sides.fields, sides.k))
-    return [
-        (float(one), ends_of(float(one), many, sides.blocks, (0.0, 90.0)))
-        for one, many in zip(there, drawn.T, strict=True)
-    ]
 
 
 def degrees(cosines: np.ndarray) -> np.ndarray:
@@ -137,7 +131,9 @@ def main(trials: int) -> None:
             for name, row in covered(setting, overlap, trials, seed=number).items():
                 share = "   –  " if not row.trusted else f"{row.covered / row.trusted:.3f}"
                 mean = [value / max(1, row.trusted) for value in (row.width, row.error)]
-                print(f"  cos² {overlap:4}  {name:11} {share}  {mean[0]:7.3f} {mean[1]:+7.3f}  {row.stopped}", flush=True)
+                print(
+                    f"  cos² {overlap:4}  {name:11} {share}  {mean[0]:7.3f} {mean[1]:+7.3f}  {row.stopped}", flush=True
+                )
                 total[name][0] += row.covered
                 total[name][1] += row.trusted
     print("\nOver all cells: covered of trusted")

@@ -1,4 +1,4 @@
-"""What is read inside a planted model: t_inst, categories, cells, projections, controls, subspaces, other checkpoints."""
+"""What is read inside a planted model: means and projections, controls and subspaces, and what is carried over."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from geoaudit.carriers.select import Selecting
 from geoaudit.errors import NothingToMeasure
 from geoaudit.geometry.directions import BlockMeans, differences, overall
 from geoaudit.measures.fulfilled import CELLS
-from geoaudit.measures.inside import CONTROLS
 from geoaudit.measures.needs import (
     CandidateSearch,
     Categories,
@@ -23,6 +22,7 @@ from geoaudit.measures.needs import (
     SubspaceAblation,
     Transfer,
 )
+from geoaudit.measures.searching import CONTROLS
 from geoaudit.stats.separation import auroc
 from tests.measures.benches import SHARED, open_bench
 
@@ -147,7 +147,7 @@ def test_filtered_searches_keep_what_the_model_treats_as_it_should(bench):
 
 def test_refusal_tokens_come_from_the_whole_trajectory(planted):
     one, other = (open_bench(planted(layer=2, position=-1, refuses=refuses), SHARED) for refuses in (True, False))
-    from geoaudit.measures.inside import tokens_of
+    from geoaudit.measures.searching import tokens_of
 
     alone = tokens_of(other, SEARCH)
     other.trajectory = lambda: [one, other]
