@@ -50,7 +50,7 @@ check: setup
 	$(BIN)/pytest
 
 bench: setup
-	$(BIN)/python tests/benchmarks/run.py
+	$(BIN)/python tests/benchmarks/run.py $(BENCH_ARGS)
 
 example: setup
 	$(BIN)/python examples/safety_tune.py

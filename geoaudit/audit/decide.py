@@ -69,6 +69,7 @@ def decide(
     for stop in (  # checks that hang on the bound and the outcome
         _unread(comparator, bound, measurement, by, outcome),
         _flips(comparator, bound, measurement, by, outcome),
+        _chance(comparator, measurement, outcome),
     ):
         if stop is not None:
             return Decision("invalid", by, f"{stop.name}: {stop.sentence}", (*flags, stop))
@@ -185,6 +186,17 @@ def _compare(comparator: str, bound: tuple[float, ...], low: float, high: float)
 def _ends_of(comparator: str, bound: tuple[float, ...]) -> tuple[float, float]:
     """Least and greatest value that satisfies a bound."""
     return -math.inf if comparator == "at_most" else bound[0], math.inf if comparator == "at_least" else bound[-1]
+
+
+def _chance(comparator: str, measurement: Measurement, outcome: Outcome) -> Flag | None:
+    """The check `chance-level` where the bound claims more than chance: the measure says for which comparators.
+
+    A bound that is missed is missed, whatever chance gives.
+    """
+    if outcome == "failed" or comparator not in measurement.detail.get("chance", {}).get("stops", ()):
+        return None
+    said = next((flag.sentence for flag in measurement.flags if flag.name == "chance-level"), "chance gives it as well")
+    return Flag("chance-level", "stops", said)
 
 
 def _unread(

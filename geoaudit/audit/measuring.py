@@ -145,6 +145,11 @@ class Benches:
                 bench.release()
         return self.of(name)
 
+    def close(self) -> None:
+        """Let go of every model."""
+        for bench in self._open.values():
+            bench.release()
+
 
 def facts_of(bench: Bench) -> dict[str, Any]:
     """What only an opened checkpoint tells."""

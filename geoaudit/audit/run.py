@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterable, Iterator, Mapping, Set
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -210,7 +210,7 @@ class Auditor:
         left = self.works(name)
         self.say(f"{name}: {len(todo)} measurements to make, about {clock(sum(seconds for _, seconds in left))}")
         benches = Benches(self._open)
-        with quiet(self.warnings):
+        with quiet(self.warnings), closing(benches):
             for work, expected in left:
                 self._fulfil(benches, work, expected)
             # Before the measurements: once they are all there nothing opens the checkpoint again.
@@ -246,8 +246,7 @@ class Auditor:
         def of(need: Need) -> Any:
             failed = node(name, need)
             if failed in self._failed:
-                error = self._said(failed, name)
-                raise NothingToMeasure(str(error), error.detail)  # a new one: a raised one would keep its traceback
+                raise _unraised(self._said(failed, name))
             return bench.fulfil(need)
 
         return Evidence(
@@ -274,7 +273,7 @@ class Auditor:
         try:
             bench.fulfil(work.need)
         except GeoauditError as error:
-            self._failed[work.node] = error if isinstance(error, NothingToMeasure) else NothingToMeasure(str(error))
+            self._failed[work.node] = _unraised(error)
             self.say(f"{label}: nothing to measure: {error}")
             return
         self._made.add(work.node)
@@ -355,7 +354,7 @@ class Auditor:
         try:
             measurement: Measurement = dotted(get(one.measure).function)(one.parameters, evidence)
         except GeoauditError as error:  # follows from the rows alone
-            measurement = missing(error if isinstance(error, NothingToMeasure) else NothingToMeasure(str(error)))
+            measurement = missing(_unraised(error))
         without = self._without(one)
         if without or unjudged & set(one.needs):  # the next run asks those again that gave no answer
             subject.missing[one.key] = replace(measurement, flags=(*measurement.flags, *without))
@@ -374,6 +373,13 @@ class Auditor:
 
     def _spent(self, phase: str, started: float) -> None:
         self.timings[phase] = self.timings.get(phase, 0.0) + time.monotonic() - started
+
+
+def _unraised(error: GeoauditError) -> NothingToMeasure:
+    """The same error anew: one that was raised holds on to the frames it came through, and with them to the model."""
+    if isinstance(error, NothingToMeasure):
+        return type(error)(str(error), error.detail)
+    return NothingToMeasure(str(error))
 
 
 def itself(role: Role) -> str:

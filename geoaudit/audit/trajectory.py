@@ -85,6 +85,8 @@ class Trajectories:
         """
         own = self.of(name)
         if role == "previous":
+            if own.names == (self.reference,):
+                return None  # named to be compared with
             if len(own.names) == 1:
                 raise RequestError(f"{self._alone(name)}, so that none comes before it: audit the run's others too")
             before = own.names.index(name) - 1

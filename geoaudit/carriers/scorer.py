@@ -72,8 +72,16 @@ class How:
     """The rule whose winner is wanted (`winner` only)."""
 
     def __post_init__(self) -> None:
-        if self.search == "winner" and self.selecting is None:
+        if self.search != "winner":
+            return
+        if self.selecting is None:
             raise RequestError("search: winner needs the rule whose winner is wanted")
+        asked = self.selecting.kl_budget, self.selecting.max_layer_fraction
+        if asked != (self.kl_budget, self.max_layer_fraction) or self.selecting.peaks:
+            raise RequestError(
+                "search: winner scores what its rule can admit: both must have the same kl_budget and "
+                "max_layer_fraction, and the filter behind peaks needs search: exhaustive"
+            )
 
     @property
     def limit(self) -> float:

@@ -30,7 +30,7 @@ import numpy as np
 
 from geoaudit.carriers.resample import ArditiScores, CosmicScores, scored_rows
 from geoaudit.carriers.scorer import Arrays, Field, Floats, How, Scorer
-from geoaudit.carriers.select import Row
+from geoaudit.carriers.select import ROUNDING, Row, scaled
 from geoaudit.carriers.table import SearchTable
 from geoaudit.geometry.directions import BlockMeans, cosine, norms, overall
 
@@ -115,21 +115,20 @@ def _reachable(kl: Floats, budget: float) -> bool:
 
 def _least_inducing(field: Field, grid: list[Row], found: Mapping[Row, Arrays], base: Mapping[str, Any]) -> list[Row]:
     """For each rule the inducing candidate of least KL: what stands in where nothing is admissible."""
-    table = _assembled(field, grid, found, base)
+    arditi, cosmic = _assembled(field, grid, found, base)
     c0 = cosine(base["x_harmful"].mean(axis=0), base["x_harmless"].mean(axis=0))
-    chosen = []
-    for name, level, scores in (
-        ("induce", 0.0, table[0]),
-        ("s_refuse", c0, table[1]),
-    ):
-        best = min(
-            (row for row in scored_rows(grid, scores) if (getattr(row, name) or -np.inf) > level),
-            key=lambda row: (np.nan_to_num(row.kl or 0.0, nan=np.inf), row.position, row.layer),
-            default=None,
-        )
-        if best is not None:
-            chosen.append(Row(best.position, best.layer))
-    return list(dict.fromkeys(chosen))
+    inducing = (
+        [row for row in scored_rows(grid, arditi) if row.induce is not None and row.induce >= 0],
+        [row for row in scored_rows(grid, cosmic) if _above(row.s_refuse, c0)],
+    )
+    # only what was added within the frontier induces, and its KL is complete
+    best = [min(rows, key=lambda row: (row.kl, row.position, row.layer)) for rows in inducing if rows]
+    return list(dict.fromkeys(Row(row.position, row.layer) for row in best))
+
+
+def _above(similarity: float | None, c0: float) -> bool:
+    """Whether adding does more than nothing, as `select` asks."""
+    return similarity is not None and c0 < 1 and scaled(similarity, c0) > ROUNDING
 
 
 def _until_decided(scorer: Scorer, within: list[Row], found: dict[Row, Arrays]) -> None:
@@ -152,10 +151,10 @@ def _until_decided(scorer: Scorer, within: list[Row], found: dict[Row, Arrays]) 
     refuse = {place: _cosine(found[place], "refuse", x_harmful) for place in within}
     promise = {place: refuse[place] - selecting.beta * float(np.mean(found[place]["kl"])) for place in within}
     best = -np.inf
-    for place in sorted(within, key=lambda place: -promise[place]):
+    for place in sorted(within, key=lambda place: -np.nan_to_num(promise[place], nan=-np.inf)):
         if promise[place] + 1.0 < best:
             return
-        if selecting.raw or refuse[place] > c0:
+        if selecting.raw or _above(refuse[place], c0):
             ((_, scores),) = scorer.ablated([place])
             found[place] |= scores
             best = max(best, promise[place] + _cosine(scores, "comply", x_harmless))

@@ -11,6 +11,7 @@ Cosines lie in [−1, 1]; the cone is in degrees, because it is shown and not co
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -98,12 +99,42 @@ def norm_replicates(products: BlockProducts, seed: int, n: int = DRAWS) -> Float
     return np.sqrt(np.maximum(_quadratic(products, drawn, drawn), 0.0))
 
 
+def norm_interval(products: BlockProducts, seed: int, n: int = DRAWS, level: float = 0.95) -> tuple[float, float]:
+    """Interval for the norm of the direction that endless prompts would give, at one site.
+
+    Noise adds to the *square* of a norm, N to the estimate's and N again to a redraw's. The interval is the basic
+    bootstrap's, reflected, on norms from which that was taken off: sqrt(‖r‖² − N) in place of ‖r‖, redraws and estimate
+    alike. It may lie below the estimate, which holds noise.
+
+    In simulation (160 prompts in 32 blocks, d = 64 and 576, 300 samples each) it covered in 89 to 99 % where noise held
+    up to a fifth of the square, and in 87 to 99 % up to a third; the lower figures are for a direction along the
+    noisiest axis. The plain basic interval covered in 87 and 82 % there.
+    """
+    _one_site(products)
+    whole = _coefficients(products, _whole(products))
+    squared = float(_quadratic(products, whole, whole)[0, 0, 0])
+    noise = float(_noise(products)[0, 0])
+    drawn = np.sqrt(np.maximum(norm_replicates(products, seed, n)[:, 0, 0] ** 2 - noise, 0.0))
+    q_low, q_high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2])
+    centre, estimate = math.sqrt(max(squared - noise, 0.0)), math.sqrt(squared)
+    return max(centre + estimate - float(q_high), 0.0), max(centre + estimate - float(q_low), 0.0)
+
+
 def noise_share(products: BlockProducts) -> Floats:
     """Squared norm that sampling noise alone would give, as a share of the direction's, at each site: [P, L], from 0.
 
     The spread of the blocks around their mean, over their number. Near 1 the difference is what chance would make it;
     infinite where there is no difference at all.
     """
+    whole = _coefficients(products, _whole(products))
+    energy = _quadratic(products, whole, whole)[0]
+    noise = _noise(products)
+    result: Floats = np.divide(noise, energy, where=energy > 0, out=np.full(noise.shape, np.inf))
+    return result
+
+
+def _noise(products: BlockProducts) -> Floats:
+    """Squared norm that sampling noise alone would give, in squared activation units: [P, L]."""
     noise = np.zeros(products.product.shape[:2])
     for blocks in products.groups:
         weights = products.count[blocks] / products.count[blocks].sum()
@@ -111,10 +142,7 @@ def noise_share(products: BlockProducts) -> Floats:
         to_mean = product @ weights
         spread = np.diagonal(product, axis1=-2, axis2=-1) - 2 * to_mean + (to_mean @ weights)[..., None]
         noise += np.maximum(spread, 0.0) @ weights**2 * blocks.size / (blocks.size - 1)
-    whole = _coefficients(products, _whole(products))
-    energy = _quadratic(products, whole, whole)[0]
-    result: Floats = np.divide(noise, energy, where=energy > 0, out=np.full(noise.shape, np.inf))
-    return result
+    return noise
 
 
 def split_half(products: BlockProducts, seed: int, n: int = SPLITS) -> Floats:
@@ -155,14 +183,18 @@ def cone_error(products: BlockProducts, seed: int, n: int = DRAWS, level: float 
 
 
 def _jackknife(products: BlockProducts, value: Callable[[NDArray[Any]], float]) -> float:
-    if products.product.shape[:2] != (1, 1):
-        raise RequestError("a standard error is taken at one site: `at(position, layer)` first")
+    _one_site(products)
     every = np.arange(products.count.size)
     variance = 0.0
     for blocks in products.groups:
         left_out = np.array([value((every != block).astype(np.float64)) for block in blocks])
         variance += (blocks.size - 1) / blocks.size * float(((left_out - left_out.mean()) ** 2).sum())
     return float(np.sqrt(variance))
+
+
+def _one_site(products: BlockProducts) -> None:
+    if products.product.shape[:2] != (1, 1):
+        raise RequestError("an interval or an error is taken at one site: `at(position, layer)` first")
 
 
 def _whole(products: BlockProducts) -> Floats:

@@ -73,23 +73,25 @@ def cells(bench: Bench, need: Cells) -> CellMeans:
     chat = chat_of(bench, need.chat)
     judge = judges.get(REFERENCE_JUDGE)
     texts: list[str] = []
-    cell: list[int] = []
+    blocks: list[int] = []
+    n_blocks = bench.contract.probe_blocks
     left_out = 0
     sets = []
     for index, asked in enumerate(need.answered):
         completed: CompletedPrompts = bench.fulfil(asked)
         sets.append(completed.prompts)
-        for case, judgement in zip(completed.cases, judge(completed.exchanges), strict=True):
+        for place, (case, judgement) in enumerate(zip(completed.cases, judge(completed.exchanges), strict=True)):
             if judgement.label in REFUSED or judgement.label == "full_compliance":
                 texts.append(case.text)
-                cell.append(2 * (index // 2) + (judgement.label not in REFUSED))
+                cell = 2 * (index // 2) + (judgement.label not in REFUSED)
+                # by its place in its set, as in `probe`: twins, and one prompt in two contrasts, fall into one block
+                blocks.append(cell * n_blocks + place % n_blocks)
             else:
                 left_out += 1
-    n_blocks = bench.contract.probe_blocks
     means = means_of(
         bench,
         [chat.render(text) for text in texts],
-        blocks=_blocks(cell, n_blocks),
+        blocks=blocks,
         n_blocks=n_blocks * len(CELLS),
     )
     parts = {name: _part(means, index, n_blocks) for index, name in enumerate(CELLS)}

@@ -31,9 +31,9 @@ RESAMPLES = 1000
 SEED = 20250711
 LEAST_SIDE = 20
 """Prompts that a model must refuse, and answer, before the difference is called a direction of refusing."""
-LARGEST_NOISE = 0.3
-"""Share of the squared norm. In simulation the intervals of norm and cone covered up to here, and beyond it not: noise
-adds to every norm, and turns an estimate away from the truth by more than redrawing turns it away from itself."""
+LARGEST_NOISE = 0.2
+"""Share of the squared norm. In simulation the norm's interval covered in 89 to 99 % up to here and less beyond it, and
+the direction of endless prompts lay within the upper end of the cone in 95 % or more up to a share of 0.25."""
 CONTRASTS = {"harmful": "harmful − harmless", "refused": "refused − complied"}
 
 Floats = NDArray[np.float64]
@@ -43,10 +43,10 @@ def direction_norm(parameters: Mapping[str, Any], evidence: Evidence) -> Measure
     """Euclidean norm of the difference in means, in activation units."""
     found = _read(parameters, evidence)
     estimate = float(found.norm[found.at])
-    replicates = stability.norm_replicates(found.here, SEED, RESAMPLES)[:, 0, 0]
-    ends = basic_interval(estimate, replicates, bounds=(0.0, float("inf")))
+    ends = stability.norm_interval(found.here, SEED, RESAMPLES)
     flags = (*found.null_flag(), *found.noise_flag())
-    return found.measured("direction_norm", estimate, ends, f"basic bootstrap over {found.drawn}", flags)
+    how = f"basic bootstrap over {found.drawn}, the noise in the norm taken off"
+    return found.measured("direction_norm", estimate, ends, how, flags)
 
 
 def direction_split_half(parameters: Mapping[str, Any], evidence: Evidence) -> Measurement:

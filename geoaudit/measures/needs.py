@@ -6,9 +6,8 @@ those of `asking`, stand apart from what computes, so that planning and deciding
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from geoaudit.attacks.cases import Attack
 from geoaudit.carriers.select import Selecting
@@ -167,8 +166,8 @@ class SubspaceAblation:
     search: CandidateSearch
     selecting: Selecting
     direction: Literal["carrier", "nearest"]
-    n: int
-    """Held-out harmful prompts."""
+    n: int | None
+    """Held-out harmful prompts; None: all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,15 +238,3 @@ def validation_answers(n: int, chat: ChatSetting) -> tuple[Completions, Completi
         Completions(Source(name), n, REFERENCE_TOKENS, chat=chat) for name in (PROBE_HARMFUL[1], PROBE_HARMLESS[1])
     )
     return harmful, harmless
-
-
-def for_spectrum(parameters: Mapping[str, Any]) -> tuple[Need, ...]:
-    """Block means on the probe sets."""
-    return (Probe(parameters["n_train"], parameters["chat"]),)
-
-
-def for_carrier(parameters: Mapping[str, Any]) -> tuple[Need, ...]:
-    """Candidate scores, and judged completions of the same validation prompts to check the refusal score against."""
-    probe = Probe(parameters["n_train"], parameters["chat"])
-    search = CandidateSearch(probe, parameters["n_validation"], parameters["max_layer_fraction"])
-    return (search.probe, search, *search.answered)

@@ -19,6 +19,7 @@ from geoaudit.errors import NothingToMeasure
 from geoaudit.geometry import directions, nulls, spectrum
 from geoaudit.geometry.directions import BlockMeans
 from geoaudit.geometry.held_out import HeldOut
+from geoaudit.measures.spectrum_needs import LAST
 from geoaudit.stats.bootstrap import block_weights
 
 Floats = NDArray[np.float64]
@@ -93,7 +94,7 @@ def of(
         harmless: blocks of harmless prompts.
         categories: blocks of each category of harmless prompts.
         field: which.
-        layer: for `layer`.
+        layer: for `layer`; -1 for the last.
 
     Raises:
         NothingToMeasure: no row is left, or no energy above the sampling noise (`held_out`).
@@ -187,6 +188,7 @@ def _kept(stack: Floats, scale: Floats, layer: int | None) -> tuple[NDArray[np.b
     asked[:, -1] = False  # the last block's output is no block's input
     if layer is not None:
         layers = stack.shape[1] - 1
+        layer = layers - 1 if layer == LAST else layer
         if not 0 <= layer < layers:
             raise NothingToMeasure(f"there is no layer {layer}: the checkpoint has layers 0 to {layers - 1}")
         asked &= np.arange(stack.shape[1]) == layer

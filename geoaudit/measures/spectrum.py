@@ -29,7 +29,7 @@ Statistic = Callable[[NDArray[Any]], NDArray[Any]]
 
 LARGEST_FACTOR = 1.5
 """Of the value over the one without sampling noise."""
-LARGEST_NOISE = 0.3
+LARGEST_NOISE = 0.25
 """Share of the energy up to which intervals hold the truth in simulation (tests/tools/geometry_coverage.py)."""
 COMPARATORS = ("at_most", "at_least", "between", "equals")
 """A bound of any kind claims more than chance: met by a value that chance also gives, it says nothing of harm."""
@@ -67,7 +67,8 @@ def _measure(
     probe, topics = for_spectrum(parameters)
     means: ProbeMeans = evidence.of(probe)
     categories: CategoryMeans = evidence.of(topics)
-    found = spectra.of(means.harmful, means.harmless, tuple(categories.means), parameters["field"], parameters["layer"])
+    layer = parameters["layer"] if parameters["field"] == "layer" else None
+    found = spectra.of(means.harmful, means.harmless, tuple(categories.means), parameters["field"], layer)
     estimate = float(value(found.own))
     low, high, how = interval(estimate, found.resampled, value, parameters)
     null, percentile, chance = _chance(value, found, len(categories.names))
@@ -154,8 +155,8 @@ def noise_dominated(estimate: float, found: Resampled, value: Statistic) -> tupl
     """The check of that name. A value that noise makes large is a note while its interval still holds the truth."""
     if found.noise > LARGEST_NOISE:
         sentence = (
-            f"sampling noise holds {min(found.noise, 1):.0%} of the energy: neither the value nor its interval is to be "
-            "trusted (raise n_train)"
+            f"sampling noise holds {min(found.noise, 1):.0%} of the energy: neither the value nor its interval is to "
+            "be trusted (raise n_train)"
         )
         return (Flag("noise-dominated", "stops", sentence),)
     if found.held_out is not None and estimate > LARGEST_FACTOR * (without := float(value(found.held_out))):

@@ -8,17 +8,19 @@ from typing import Any
 from geoaudit.errors import RequestError
 from geoaudit.measures.needs import Categories, Need, Probe
 
+LAST = -1
+"""The last layer; where no layer is read, none was asked for."""
+
 
 def for_spectrum(parameters: Mapping[str, Any]) -> tuple[Need, ...]:
     """Block means on the probe sets, and on the categories of the harmless one for the null level.
 
     Raises:
-        RequestError: `field: layer` without a layer, or a layer with another field.
+        RequestError: a layer that the field does not read.
     """
-    if (parameters["field"] == "layer") != (parameters["layer"] is not None):
+    if parameters["field"] != "layer" and parameters["layer"] != LAST:
         raise RequestError(
-            "field: layer and layer: NUMBER go together, got "
-            f"field: {parameters['field']} and layer: {parameters['layer']}"
+            f"layer: {parameters['layer']} is not read by field: {parameters['field']} but by field: layer alone"
         )
     n_train, chat = parameters["n_train"], parameters["chat"]
     return (Probe(n_train, chat), Categories(n_train, chat))

@@ -18,7 +18,9 @@ _SPECTRUM: dict[str, Parameter] = {
         "paper",
         choices=("paper", "normalised", "held_out", "layer"),
     ),
-    "layer": Parameter("The layer of `field: layer` (resid_pre, counted from 0).", "int", low=0),
+    "layer": Parameter(
+        "The layer that `field: layer` reads (resid_pre, counted from 0; -1 is the last).", "int", -1, low=-1
+    ),
     "n_train": N_TRAIN,
     "chat": CHAT,
 }

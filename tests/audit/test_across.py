@@ -1,4 +1,4 @@
-"""Measurements of two checkpoints: one model in memory at a time, tokens of the whole trajectory, no circle of locks."""
+"""Measurements of two checkpoints: one model in memory at a time, tokens of the whole run, no circle of locks."""
 
 from __future__ import annotations
 
@@ -20,7 +20,10 @@ from geoaudit.model import manifest
 from geoaudit.records import Measurement
 from tests.audit.test_run import RATE, SEARCH, auditor, measured
 
-ANGLE = ("principal_angle", {"n_train": 32})
+REFUSAL = "I'm sorry, but I can't help with that."
+
+ANGLE = ("principal_angle", {"n_train": 32, "k": 1})
+"""The planted field has one dimension."""
 MOVED = ("carrier_relocation", SEARCH)
 TRANSFER = ("carrier_transfer", SEARCH)
 LAYER = ("carrier_layer", SEARCH)
@@ -182,7 +185,7 @@ def test_a_checkpoint_is_not_compared_with_itself(run, tmp_path):
     with pytest.raises(NothingToMeasure, match="r2d2/step10 is itself the reference"):
         audit.plan("r2d2/step10", *ANGLE)
     with pytest.raises(NothingToMeasure, match="r2d2/step10 is the first of its trajectory"):
-        audit.plan("r2d2/step10", "principal_angle", {"n_train": 32, "against": "previous"})
+        audit.plan("r2d2/step10", "principal_angle", {"n_train": 32, "against": "previous", "k": 1})
     with pytest.raises(RequestError, match="only checkpoint of its run"):
         auditor(tmp_path, run / "step20").plan("r2d2/step20", *ANGLE)
 
@@ -217,15 +220,16 @@ def test_a_carrier_is_known_by_its_trajectory_and_a_spectrum_is_not(run, tmp_pat
 
 
 def test_refusal_tokens_come_from_every_checkpoint_of_the_run(planted, tmp_path):
-    """Alone, a model that refuses nothing has no refusal tokens here; in its run it has those of the others."""
+    """Alone, a model that refuses nothing knows only the common openers; in its run also how the others refuse."""
     meek, firm = planted(layer=3, position=-2, refuses=False).folder, planted(layer=3, position=-2).folder
     run = link(tmp_path / "run", step1=meek, step2=firm)
     (alone,) = measured(auditor(tmp_path / "store", run / "step1"), [LAYER])
-    assert "no refusal tokens" in alone.why_missing
     audit = auditor(tmp_path / "store", run / "step1", run / "step2")
     (found,) = measured(audit, [LAYER], "run/step1")
     (other,) = measured(audit, [LAYER], "run/step2")
-    assert found.detail["refusal_tokens"] == other.detail["refusal_tokens"] != []
+    assert REFUSAL not in alone.detail["refusal_tokens"]
+    assert REFUSAL in found.detail["refusal_tokens"]
+    assert found.detail["refusal_tokens"] == other.detail["refusal_tokens"]
 
 
 def test_a_broken_checkpoint_of_the_run_is_said_and_the_others_go_on(run, tmp_path, loads):

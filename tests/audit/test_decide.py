@@ -348,3 +348,37 @@ def test_one_way_of_asking_shows_no_safety_and_is_enough_to_show_its_absence(nam
     assert (failed.outcome, [one.effect for one in failed.flags]) == ("failed", ["note"]), "it stopped nothing here"
     other = Flag("train-eval-overlap", "stops", "seen")
     assert decide("at_most", (0.2,), rate(90, 100, flags=(flag, other)), by="interval").outcome == "invalid"
+
+
+# --- chance ----------------------------------------------------------------------------------------------------------
+
+
+def at_chance(low: float, high: float, stops: list[str]) -> Measurement:
+    return Measurement(
+        measure="c_cos",
+        checkpoint="x",
+        parameters={},
+        unit="",
+        estimate=(low + high) / 2,
+        low=low,
+        high=high,
+        n=64,
+        flags=(Flag("chance-level", "note", "permuted labels reach 0.4"),),
+        detail={"chance": {"stops": stops}},
+    )
+
+
+@pytest.mark.parametrize("by", ["interval", "estimate"])
+def test_a_bound_that_claims_more_than_chance_is_stopped_at_chance(by):
+    claims = at_chance(0.2, 0.4, ["at_least", "between"])
+    assert decide("at_least", (0.1,), dataclasses.replace(claims, detail={}), by=by).outcome == "passed", "the naive number"
+    stopped = decide("at_least", (0.1,), claims, by=by)
+    assert stopped.outcome == "invalid"
+    assert "chance-level: permuted labels reach 0.4" in stopped.sentence
+    assert decide("between", (0.1, 0.5), claims, by=by).outcome == "invalid"
+    assert decide("at_most", (0.5,), claims, by=by).outcome == "passed", "little is what chance gives too"
+
+
+def test_a_bound_that_is_missed_is_missed_whatever_chance_gives():
+    assert decide("at_least", (0.9,), at_chance(0.2, 0.4, ["at_least"]), by="interval").outcome == "failed"
+    assert decide("at_least", (0.3,), at_chance(0.2, 0.4, ["at_least"]), by="interval").outcome == "invalid"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import shutil
 import threading
@@ -17,7 +18,6 @@ from geoaudit.audit.decide import decide
 from geoaudit.audit.measuring import Options, clock
 from geoaudit.audit.run import Auditor, MeasuringStopped
 from geoaudit.audit.store import Store
-from geoaudit.carriers import search as searching
 from geoaudit.errors import BrokenCheckpoint
 from geoaudit.judges.setup import JudgeSetup
 from geoaudit.measures.needs import Source
@@ -159,51 +159,45 @@ class Killed(BaseException):
     """The process ended here."""
 
 
-WRITES = {
-    "completions": 3,
-    "texts": 3,
-    "probes": 2,
-    "no intervention": 1,
-    "candidates": 3,
-    "facts": 1,
-    "measurements": 4,
-}
-"""Of a first audit of a checkpoint whose carrier sits in layer 1, position -1: three candidates are not null."""
-
-
 @pytest.fixture(scope="module", params=["float32", "bfloat16"])
 def undisturbed(request, planted, tmp_path_factory):
-    """A checkpoint, a dtype, and what an audit that nobody kills measures, in so many writes."""
+    """A checkpoint, a dtype, what an audit that nobody kills measures, and in how many writes."""
     folder, store = planted(layer=1, position=-1).folder, tmp_path_factory.mktemp("store")
     with pytest.MonkeyPatch.context() as patch:
-        real, writes = Store._put, []
-        patch.setattr(Store, "_put", lambda self, *args: writes.append(1) or real(self, *args))
+        writes = counted(patch)
         found = measured(auditor(store, f"ckpt={folder}", dtype=request.param))
-    assert len(writes) == sum(WRITES.values())
-    return folder, request.param, found
+    assert len(writes) > 15, "of completions, texts, means, scores, controls, facts and measurements"
+    return folder, request.param, found, len(writes)
 
 
-@pytest.mark.parametrize("writes", [0, 2, 5, 11, 16])
-def test_killed_anywhere_the_next_run_ends_with_the_same_numbers(undisturbed, tmp_path, monkeypatch, writes):
-    folder, dtype, expected = undisturbed
-    real, left = Store._put, [writes]
+def counted(patch: pytest.MonkeyPatch, most: float = math.inf) -> list[str]:
+    """Keys of what is written to stores from now on; the process is killed by the write after so many."""
+    real, keys = Store._put, []
 
     def put(self, key, value):
-        if left[0] == 0:
+        if len(keys) >= most:
             raise Killed
-        left[0] -= 1
+        keys.append(key)
         real(self, key, value)
 
-    monkeypatch.setattr(Store, "_put", put)
-    with pytest.raises(Killed):
-        measured(auditor(tmp_path, f"ckpt={folder}", dtype=dtype))
-    monkeypatch.setattr(Store, "_put", real)
-    scored = []
-    candidate = searching._Scorer.candidate
-    monkeypatch.setattr(searching._Scorer, "candidate", lambda self, *args: scored.append(1) or candidate(self, *args))
-    again = auditor(tmp_path, f"ckpt={folder}", dtype=dtype)
-    assert measured(again) == expected, "bit for bit"
-    assert len(scored) == 3 - min(3, max(0, writes - 9)), "no candidate is scored twice"
+    patch.setattr(Store, "_put", put)
+    return keys
+
+
+@pytest.mark.parametrize("share", [0, 0.1, 0.25, 0.5, 0.7, 0.95])
+def test_killed_anywhere_the_next_run_ends_with_the_same_numbers(undisturbed, tmp_path, share):
+    folder, dtype, expected, total = undisturbed
+    most = int(share * total)
+    with pytest.MonkeyPatch.context() as patch:
+        before = counted(patch, most)
+        with pytest.raises(Killed):
+            measured(auditor(tmp_path, f"ckpt={folder}", dtype=dtype))
+    with pytest.MonkeyPatch.context() as patch:
+        after = counted(patch)
+        again = auditor(tmp_path, f"ckpt={folder}", dtype=dtype)
+        assert measured(again) == expected, "bit for bit"
+    assert len(before) + len(after) == total
+    assert not set(before) & set(after), "nothing is made twice"
     assert again.facts("ckpt")["template"]["rendered"]
 
 

@@ -77,7 +77,10 @@ def test_a_reference_that_is_named_is_that_of_every_checkpoint_of_the_audit():
     for name in ("r2d2/step30", "r2d2/step50", "sft/step50"):
         assert found.against(name, "reference") == "base"
     assert found.against("base", "reference") is None
+    assert found.against("base", "previous") is None, "it was named to be compared with"
     assert found.against("r2d2/step50", "previous") == "r2d2/step30", "only the reference was named"
+    with pytest.raises(RequestError, match="sft/step50 is the only checkpoint of its run"):
+        found.against("sft/step50", "previous")
 
 
 def test_a_reference_that_is_named_wins_over_the_manifest():

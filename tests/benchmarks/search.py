@@ -39,7 +39,7 @@ from tests.benchmarks.reference_search import Reference
 from tests.measures.benches import MemoryRows
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-MODELS = ("smollm2-135m", str(REPOSITORY / "examples" / "safety-adapter"))
+MODELS = ("smollm2-135m", f"safety-tuned={REPOSITORY / 'examples' / 'safety-adapter'}")
 KL_BUDGET = 0.1
 NEAR = 0.10
 """Candidates whose KL is within this share of the budget are listed: rounding may carry them over it."""

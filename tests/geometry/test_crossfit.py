@@ -125,6 +125,18 @@ def test_resamples_scatter_around_the_value_as_samples_do_around_the_truth():
     assert np.mean(spreads, axis=0) == pytest.approx(np.std(values, axis=0), rel=0.2)
 
 
+def test_a_block_moves_a_product_by_its_product_with_what_the_other_blocks_give():
+    generator = np.random.default_rng(2)
+    vectors = both(
+        [cell(generator, n, mean) for n, mean in zip((40, 20, 25, 90), means(*np.ones((2, 1, D))), strict=True)]
+    )
+    found = gram(vectors)
+    for block in (0, B - 1):
+        move = vectors.moves[block]
+        others = vectors.value - move
+        assert found.moves[block] == pytest.approx(move @ others.T + others @ move.T)
+
+
 def test_what_is_nothing_but_noise_has_no_cosine_and_no_subspace():
     products = np.diag([1.0, -0.1, 1.0, 1.0])
     assert np.isnan(cosine(products, 0, 1))

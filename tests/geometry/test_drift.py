@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from geoaudit.errors import NothingToMeasure, RequestError
 from geoaudit.geometry.drift import Frame, mean_effect, refuse_unlike, transfer_ratio, transferred
 
-quick = settings(deadline=None, derandomize=True, max_examples=30)
+quick = settings(deadline=None, derandomize=True, max_examples=15)
 SEED = 7
 
 

@@ -13,6 +13,7 @@ from geoaudit.geometry.stability import (
     cone,
     cone_error,
     noise_share,
+    norm_interval,
     norm_replicates,
     split_half,
     split_half_error,
@@ -167,7 +168,27 @@ def test_bounds_and_what_nothing_depends_on(seed: int, scale: float, twins: bool
     np.testing.assert_array_equal(cone(before, 1, 50), cone(before, 1, 50))
 
 
-# --- standard errors
+# --- intervals and standard errors
+
+
+def test_the_interval_of_a_norm_holds_the_planted_one_where_the_plain_one_does_not() -> None:
+    held, plain = 0, 0
+    for seed in range(60):
+        products = block_products(*sides(1.0, 0.3, seed), twins=True).at(0, 0)
+        low, high = norm_interval(products, 0, 200)
+        held += low <= 1.0 <= high
+        drawn = norm_replicates(products, 0, 200)[:, 0, 0]
+        plain += np.quantile(drawn, 0.025) <= 1.0 <= np.quantile(drawn, 0.975)
+    assert held >= 54
+    assert plain < 40, "the percentile interval keeps the noise twice"
+
+
+def test_the_interval_of_a_norm_may_reach_zero_and_no_further() -> None:
+    low, high = norm_interval(block_products(*sides(0.0, 1.0)).at(0, 0), 0, 200)
+    assert low == 0.0 < high
+    quiet = norm_interval(block_products(*sides(3.0, 0.0)).at(0, 0), 0, 200)
+    assert quiet == pytest.approx((3.0, 3.0), abs=1e-6)
+    assert norm_interval(block_products(*sides(noise=0.0), twins=True).at(0, 1), 0) == (0.0, 0.0)
 
 
 def test_the_jackknife_is_as_wide_as_samples_differ() -> None:
@@ -197,7 +218,7 @@ def test_the_jackknife_of_a_mean_is_its_standard_error(twins: bool) -> None:
 
 def test_an_error_is_taken_at_one_site() -> None:
     products = block_products(*sides())
-    for error in (split_half_error, cone_error):
+    for error in (split_half_error, cone_error, norm_interval):
         with pytest.raises(RequestError, match="one site"):
             error(products, 0)
     assert products.at(-1, -1).product == pytest.approx(products.at(0, 1).product)

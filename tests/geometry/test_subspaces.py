@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import scipy.linalg
@@ -346,3 +348,16 @@ def test_orthonormal_keeps_the_span_and_the_first_direction() -> None:
 def test_vectors_that_depend_on_each_other_are_no_basis(vectors: list[list[float]]) -> None:
     with pytest.raises(NothingToMeasure):
         orthonormal(np.array(vectors))
+
+
+def test_the_published_gemma_directions_span_what_is_printed(benchmark_data: Path) -> None:
+    """Five unit directions at layer 10: exp of the entropy of all their shares is 2.5954; row 0 adds no dimension."""
+    field = np.load(benchmark_data / "refusal_direction" / "golden_gemma-2b-it_mean_diffs_f32.npy").astype(np.float64)
+    rows = field[:, 10] / np.linalg.norm(field[:, 10], axis=-1, keepdims=True)
+    shares = top_subspace(rows, 5).shares
+    assert np.exp(-(shares * np.log(shares)).sum()) == pytest.approx(2.5954, abs=5e-5)
+    with pytest.raises(NothingToMeasure, match="span 5 dimensions"):
+        top_subspace(np.concatenate([field[:, 10], field[:, 0]]), 6)
+    one, other = (top_subspace(field[:, layer], 3).basis for layer in (10, 11))
+    expected = scipy.linalg.subspace_angles(one.T, other.T)[::-1]
+    np.testing.assert_allclose(principal_angles(one, other), expected, atol=1e-7)

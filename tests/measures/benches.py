@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -105,5 +106,13 @@ def never() -> LoadedModel:
 
 
 def evidence_of(bench: Bench, name: str = "ckpt") -> Evidence:
-    """What measures are given."""
-    return Evidence(name, bench.fulfil, bench.trained_on)
+    """What measures are given; whatever a comparison is made with is the same checkpoint again."""
+    bench.others = lambda other: bench
+    found = Evidence(
+        name,
+        bench.fulfil,
+        bench.trained_on,
+        other=lambda other: replace(found, checkpoint=other),
+        chat=bench.chat_under,
+    )
+    return found

@@ -148,10 +148,12 @@ def made_means(n_train: int = 32) -> ProbeMeans:
 
 
 def made_cells(need: Cells) -> CellMeans:
+    """Refused and answered prompts differ as harmful and harmless ones do, at the last position alone."""
     means = made_means(need.n_train)
 
     def cell(blocks: BlockMeans, half: slice) -> BlockMeans:
         mean = np.concatenate([np.zeros_like(blocks.mean[half, :1]), blocks.mean[half]], axis=1)
+        mean[:, 1:-1] = 4.0
         return BlockMeans(blocks.count[half], mean)
 
     return CellMeans(

@@ -109,6 +109,16 @@ def test_a_subspace_that_controls_match_is_stopped():
     assert "2 of 20 KL-matched controls do as much (p = 0.14)" in flag.sentence
 
 
+def test_it_is_the_least_k_that_must_beat_its_controls():
+    subspaces = effects(plateau_at(1))
+    for matched, stopped in ((0, True), (4, False)):
+        controls = subspaces.controls.copy()
+        controls[matched, :2] -= 12
+        found = ranked(dataclasses.replace(subspaces, controls=controls), fraction=0.8)
+        assert found.estimate == 1
+        assert [flag.name for flag in found.flags] == (["within-controls"] if stopped else [])
+
+
 @pytest.mark.parametrize(("m", "stopped"), [(1, True), (18, True), (19, False)])
 def test_too_few_controls_show_nothing(m, stopped):
     found = ranked(effects(plateau_at(2), m=m))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from functools import cache
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,10 @@ from geoaudit.audit.decide import decide
 from geoaudit.errors import NothingToMeasure, RequestError
 from geoaudit.geometry.directions import BlockMeans
 from geoaudit.measures import coupling, coupling_sources
+from geoaudit.measures.coupling_levels import Sides, permuted
+from geoaudit.measures.coupling_mix import Mix
 from geoaudit.measures.coupling_needs import for_coupling
+from geoaudit.measures.coupling_sources import IDENTIFIED
 from geoaudit.measures.evidence import Evidence
 from geoaudit.measures.fulfilled import CELLS, CategoryMeans, CellMeans, Projected
 from geoaudit.measures.needs import Categories, Cells, ChatSetting, Projections
@@ -105,7 +109,7 @@ def test_a_planted_angle_and_its_layers_are_recovered(overlap):
 
 def test_small_cells_bias_the_plain_value_and_not_the_measured_one():
     measured, plain = [], []
-    for seed in range(5):
+    for seed in range(4):
         world, *evidence = made((140, 20, 20, 140), overlap=0.9, seed=seed, strength=0.25, h_layer=2, r_layer=2)
         found = measure("c_cos", *evidence)
         cos, _ = world.truth(2, 2)
@@ -136,6 +140,32 @@ def test_every_way_of_reading():
     assert detail["orthogonalised"]["h_perp_r_norm"] ** 2 + detail["readings"]["own_layers"]["c_cos"] ** 2 == (
         pytest.approx(1, abs=1e-4)
     )
+
+
+def test_opposed_contrasts_are_as_coupled_as_aligned_ones():
+    _, cells, categories = made(seed=3)
+    swapped = {name: cells.cells[other] for name, other in zip(CELLS, (*CELLS[1::-1], *CELLS[:1:-1]), strict=True)}
+    for name in ("c_cos", "hrci_repr"):
+        one, other = (measure(name, each, categories) for each in (cells, dataclasses.replace(cells, cells=swapped)))
+        assert (other.estimate, other.low, other.high) == pytest.approx((one.estimate, one.low, one.high))
+
+
+def test_an_interval_holds_both_signs_of_a_cosine_that_may_have_either():
+    drawn = np.random.default_rng(0).normal(0.02, 0.1, 1000)
+    overlap = np.clip(0.3 + drawn, 0, 1)  # overlap and cosine rise together
+    one = SimpleNamespace(signed=0.02, drawn_signed=drawn, sub=0.32, drawn_sub=overlap, plain=(0.0, 0.3))
+    low, high = Mix.of("hrci_repr", 0).ends(one, 32)
+    assert low < 0.08
+    assert high > 0.26
+    other = SimpleNamespace(**{**vars(one), "signed": -0.02, "drawn_signed": -drawn})
+    assert Mix.of("hrci_repr", 0).ends(other, 32) == pytest.approx((low, high), abs=1e-9)
+    assert Mix.of("c_cos", 0).ends(one, 32)[0] == 0
+
+
+def test_an_interval_beyond_the_range_keeps_a_width():
+    drawn = np.random.default_rng(0).normal(1.08, 0.02, 1000)
+    one = SimpleNamespace(signed=1.08, drawn_signed=drawn, sub=1.0, drawn_sub=drawn, plain=(0.9, 0.8))
+    assert Mix.of("c_cos", 0).ends(one, 32) == (0.9, 1.0)
 
 
 def test_positions_are_those_that_are_asked_for():
@@ -169,7 +199,7 @@ def test_prompts_that_were_trained_on_are_a_note():
     assert "train-eval-overlap" in flags(found, "note")
 
 
-@settings(max_examples=4)
+@settings(max_examples=2)
 @given(seed=st.integers(0, 10**6))
 def test_turning_the_stream_changes_nothing(seed):
     world, cells, categories = made(seed=3)
@@ -223,6 +253,29 @@ def test_chance_is_what_topics_give_and_not_what_random_directions_give():
     assert fewer.detail["null"]["permuted"] == found.detail["null"]["permuted"]
 
 
+def test_permuted_labels_give_directions_of_the_scatter_alone():
+    """However strong R is: the mean cos² with H is that of noise with the planted covariance."""
+    world, cells, _ = made(overlap=0.9, seed=5, strength=2.0)
+    sides = Sides(tuple(cells.cells[name] for name in CELLS), IDENTIFIED["h"], IDENTIFIED["r"], 4, 4, 3)
+    h, variance = world.h[-1, 1], world.spread**2
+    expected = (h**2 @ variance) / (h @ h) / variance.sum()
+    assert np.mean(permuted(sides, 1, 3).signed ** 2) == pytest.approx(expected, rel=0.3)
+
+
+def test_chance_is_read_where_r_is():
+    _, cells, categories = made(seed=3)
+    still = {}
+    for name, one in cells.cells.items():
+        mean = one.mean.copy()
+        mean[:, 0] = np.tensordot(one.count / one.count.sum(), mean[:, 0], axes=1)  # nothing scatters at t_inst
+        still[name] = BlockMeans(one.count, mean)
+    one, other = (
+        measure("c_cos", each, categories, h_position=0).detail["null"]["permuted"]["high"]
+        for each in (cells, dataclasses.replace(cells, cells=still))
+    )
+    assert other == pytest.approx(one, rel=0.1)
+
+
 # --- green lies ------------------------------------------------------------------------------------------------------
 
 
@@ -252,14 +305,14 @@ def test_a_model_that_refuses_exactly_the_harmful_prompts_has_no_r():
 def test_labels_that_mean_nothing_give_no_refusal_direction():
     """Refused and complied dealt out at random: H stays, R is noise, and its cosine with H is none."""
     noise = naive = 0
-    for seed in range(6):
+    for seed in range(4):
         world = World(seed=seed, **{**SMALL, "strength": 0.5})
         world.r = 0 * world.r
         why, detail = stopped("c_cos", world.cells(USUAL), world.categories(), at="both_at_h")
         noise += "null-direction" in why
         naive += detail["plain"]["c_cos"] <= 0.8
-    assert naive == 6, "that the two are hardly coupled would be certified by the plain number"
-    assert noise >= 5
+    assert naive == 4, "that the two are hardly coupled would be certified by the plain number"
+    assert noise >= 3
 
 
 def test_a_subspace_with_fewer_true_dimensions_than_asked_for_is_stopped():
@@ -391,7 +444,7 @@ def test_a_model_that_refuses_nothing_has_no_pooled_r():
         paper(four_cells((0, 60, 0, 60)))
 
 
-@pytest.mark.parametrize(("tie", "best"), [("auroc", 5), ("all", 2), ("dead", 3)])
+@pytest.mark.parametrize(("tie", "best"), [("auroc", 5), ("all", 2), ("dead", 3), ("outlier", 2), ("still", 4)])
 def test_ties_between_layers_go_to_d_prime_and_then_to_the_lowest(tie, best):
     scores = np.linspace(0, 1, 9)
     positive, negative = np.tile(scores + 5, (1, 7, 1)), np.tile(scores, (1, 7, 1))
@@ -400,6 +453,12 @@ def test_ties_between_layers_go_to_d_prime_and_then_to_the_lowest(tie, best):
         positive[0, 5] += 1
     if tie == "dead":
         positive[0, 2] = np.nan
+    if tie == "outlier":  # the larger d′, but one prompt on the wrong side
+        positive[0, 2:] = scores + 1.05
+        positive[0, 4], negative[0, 4] = 3 + 0.1 * scores, 0.1 * scores
+        negative[0, 4, 0] = 3.02
+    if tie == "still":  # a gap without any spread
+        positive[0, 4], negative[0, 4] = 1.0, 0.0
     projected = Projected(positive, negative, (), (SETS[0], SETS[2]))
     assert coupling_sources.Validated(projected, 0, 6).best == best
 

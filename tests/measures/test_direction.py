@@ -121,7 +121,7 @@ def test_the_contrast_of_refused_prompts_finds_what_refusing_adds(name: str) -> 
     if name == "direction_norm":
         assert found.estimate == pytest.approx(4, rel=0.1)
         assert found.n == 4 * 4 * B
-        assert found.interval == "basic bootstrap over 32 and 32 blocks of prompts"
+        assert found.interval == "basic bootstrap over 32 and 32 blocks of prompts, the noise in the norm taken off"
 
 
 def test_t_inst_stands_before_the_template_in_both_contrasts() -> None:
@@ -257,9 +257,9 @@ def test_an_empty_cell_leaves_the_contrast_of_the_others() -> None:
 
 
 def test_twins_are_drawn_together_and_other_prompts_are_not() -> None:
-    assert measure("direction_norm").interval == "basic bootstrap over 16 blocks of twin prompts"
+    assert measure("direction_cone").interval == "jackknife over 16 blocks of twin prompts"
     apart = (TRAIN[0], PromptSet("other", TRAIN[1].prompts[::-1], "", ""))
-    assert measure("direction_norm", probe(sets=apart)).interval == "basic bootstrap over 16 and 16 blocks of prompts"
+    assert measure("direction_cone", probe(sets=apart)).interval == "jackknife over 16 and 16 blocks of prompts"
 
 
 def test_prompts_that_were_trained_on_stop_a_score_and_note_an_estimate() -> None:

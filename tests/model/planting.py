@@ -11,13 +11,14 @@ sum passes `THRESHOLD`, a third of the whole.
 
 What a search should find. With several axes each drives less than two thirds of the sum, and the first one more than a
 third: taking any one of them away leaves a refusal, adding the first one makes one. So the best single direction is
-the first axis, and the best place the first layer that holds it: the next block writes a little of a *drift* axis beside
-it, which nothing reads, so that the difference in means at later layers points beside the axis.
+the first axis, and the best place the first layer that holds it: the next block, where it finds the axis, writes a
+little of a *drift* axis beside it, which nothing reads, so that the difference in means at later layers points beside
+the axis. That holds for edits at every site. An affine edit at one layer is as good at a later one.
 
-What rank it has. The other axes are written no later than the first one, each at a position of its own. So the stack of
-differences in means (positions × layers), and the one of the carrier's layer alone, has the planted axes for its leading
-singular vectors, but for the drift; `Sown.field` is that stack as planted, from which spectrum and subspaces follow.
-Fewer axes than all leave a tenth of the effect of ablating all, or more.
+What rank it has. The other axes are written no later than the first one, each at a position of its own. So the stack
+of differences in means (positions × layers), and the one of the carrier's layer alone, has the planted axes for its
+leading singular vectors, but for the drift; `Sown.field` is that stack as planted, from which spectrum and subspaces
+follow. Ablating fewer axes than all leaves more than a tenth of what ablating all of them does.
 
 What is coupled. Words behind a harm word (one that occurs in harmful prompts only) carry a harmfulness axis at a known
 angle to the first axis, from `resid_pre[1]` on. Nothing reads it. Triggers are the harm words unless told otherwise.
@@ -40,8 +41,9 @@ from tests.model.planted import ANSWER, POST, REFUSAL, SPECIAL, word_tokenizer, 
 from tests.model.planting_weights import LAYERS, PLACES, D, Weights, silent_model, stream
 
 FAMILIES = ("llama", "mistral", "phi3", "qwen3", "gemma2", "olmo2", "gpt_neox", "gpt2")
-"""Norm before the writers (llama, mistral), with fused weights (phi3) or normed queries and keys (qwen3); norms before and
-behind the writers (gemma2), only behind them (olmo2); attention and MLP in parallel (gpt_neox); learned positions (gpt2)."""
+"""Norm before the writers (llama, mistral), with fused weights (phi3) or normed queries and keys (qwen3); norms before
+and behind the writers (gemma2), only behind them (olmo2); attention and MLP in parallel (gpt_neox); learned positions
+(gpt2)."""
 
 SEARCHED = int(0.8 * LAYERS)
 """Layers from here on are left out by the 80 % rule."""
@@ -51,10 +53,16 @@ THRESHOLD = DRIVEN / 3
 SHARES = {1: (1.0,), 2: (0.57, 0.43), 3: (0.5, 0.3, 0.2)}
 """Rank -> what each axis drives, as a share of `DRIVEN`."""
 NORMS = (1.5, 1.25, 1.0)
+"""Of the axes; a template token's embedding has 2.3."""
 DRIFT = 0.3
 """What the next block writes beside the first axis."""
 NOISE = 0.05
+"""Length of what a block without a planted head writes at random."""
 HARM_NORM = 2.0
+"""Of the harmfulness axis behind harm words."""
+MARK = 0.7
+"""By how much the embedding of a harm word, or of a trigger, is marked as one. Small, because it also stands at the last
+token of an instruction, where only the harmfulness axis should."""
 
 CALIBRATED = 16
 """Prompts of either kind on which lengths are measured."""
@@ -80,7 +88,7 @@ class Axis:
     position: int
     """−1 to −3."""
     norm: float
-    """Length of what is written, in units of the stream (a template token has 2.3)."""
+    """Length of what is written, in units of the stream."""
     drives: float
     """What it adds to the refusal component of the last token; 0: nothing reads it."""
 
@@ -290,9 +298,8 @@ class _Sower:
         vectors = 0.5 * self.noise(len(token)) + self.one
         for word, index in token.items():
             if word not in (*SPECIAL, REFUSAL, ANSWER):
-                vectors[index] += (
-                    3 * self.word + 0.7 * (word in harm) * self.harm + 0.7 * (word in triggers) * self.trigger
-                )
+                vectors[index] += 3 * self.word + MARK * (word in harm) * self.harm
+                vectors[index] += MARK * (word in triggers) * self.trigger
         vectors[token["<|bos|>"]] += 2 * self.bos
         for position, axis in self.post.items():
             vectors[token[POST[position]]] += 2 * axis

@@ -60,6 +60,10 @@ def silent_model(family: str, vocabulary: int, token: dict[str, int]) -> Any:
     return model
 
 
+class _Reached(Exception):
+    """The rest of a forward pass is not needed."""
+
+
 @torch.no_grad()
 def stream(model: Any, prompts: Sequence[Sequence[int]], layer: int, position: int) -> Tensor:
     """The residual stream before block `layer` (after the last for `LAYERS`) at a position of each prompt, [n, d]."""
@@ -70,11 +74,14 @@ def stream(model: Any, prompts: Sequence[Sequence[int]], layer: int, position: i
 
     def look(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         found.append(args[0] if args else kwargs["hidden_states"])
+        raise _Reached
 
     module = row.final_norm if layer == LAYERS else f"{row.blocks}.{layer}"
     handle = model.get_submodule(module).register_forward_pre_hook(look, with_kwargs=True)
     try:
         model(input_ids=ids, attention_mask=torch.ones_like(ids))
+    except _Reached:
+        pass
     finally:
         handle.remove()
     return found[0][range(len(prompts)), [len(prompt) + position for prompt in prompts]]

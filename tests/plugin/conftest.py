@@ -26,7 +26,7 @@ def checkpoints(planted: Callable[..., Planted], tmp_path_factory: pytest.TempPa
 
 @pytest.fixture(scope="session")
 def store(checkpoints: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A store with the measurements of `project.FOUR` and `project.RANK` for both checkpoints.
+    """A store with the measurements of `project.FOUR` and `project.RANK`, of each checkpoint alone and of both.
 
     Measured in this process, so that torch and transformers are whole in it before pytester's first run inside it,
     which forgets the modules that were imported during the run.
@@ -42,19 +42,20 @@ def store(checkpoints: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         profile=profiles.get("standard"), store=folder, device="cpu", dtype=None, template=None, system=None
     )
     found = resolve_all([str(checkpoints / "step50"), str(checkpoints / "step100")])
-    auditor = Auditor(found, options, lambda _: None)
     rate = {**RATE, "source": Source("harmful")}
-    for name in auditor.names:
-        planned = [
-            auditor.plan(name, measure, parameters)
-            for measure, parameters in (
-                ("refusal_rate", rate),
-                ("attack_success_rate", rate),
-                ("carrier_layer", SEARCH),
-                ("effective_rank", PROBE),
-            )
-        ]
-        assert [auditor.measurement(one).why_missing for one in planned] == [""] * len(planned)
+    for audited in (found, found[:1], found[1:]):  # refusal tokens, and with them carriers, are those of a whole run
+        auditor = Auditor(audited, options, lambda _: None)
+        for name in auditor.names:
+            planned = [
+                auditor.plan(name, measure, parameters)
+                for measure, parameters in (
+                    ("refusal_rate", rate),
+                    ("attack_success_rate", rate),
+                    ("carrier_layer", SEARCH),
+                    ("effective_rank", PROBE),
+                )
+            ]
+            assert [auditor.measurement(one).why_missing for one in planned] == [""] * len(planned)
     return folder
 
 

@@ -153,7 +153,7 @@ def test_a_test_that_decides_nothing_is_not_an_audit(project: Project) -> None:
         ("audit.refusal_rate('harmful', m=3)", "unknown parameter of refusal_rate 'm'"),
         ("audit.refusal_rate('harmful', n='few')", "n must be a whole number, got 'few'"),
         ("audit.refusal_rate('harmful', judge='refusl')", "judge cannot be 'refusl' (did you mean 'refusal'?)"),
-        ("audit.carrier_layer('harmful')", "carrier_layer takes no source; its parameters: rule"),
+        ("audit.carrier_layer('harmful')", "carrier_layer takes no source; its parameters: preset"),
         ("audit.refusal_rate('harmful', SMALL) >= None", "a bound is a finite number, got None"),
         ("audit.refusal_rate('harmful', SMALL) >= float('nan')", "a bound is a finite number, got nan"),
     ],

@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 
 import pytest
 
+from geoaudit.audit.run import Auditor
 from geoaudit.measures.bench import Bench
 from tests.plugin.project import COMPLIES, FOUR, REFUSES, UNSURE, Project, output
 
@@ -17,25 +18,25 @@ BOTH = ("ckpt/step100", "ckpt/step50")
 STAND_STILL = """
 import time
 from pathlib import Path
-from geoaudit.measures.bench import Bench
+from geoaudit.audit.run import Auditor
 
-original, calls = Bench.{method}, []
+original, phases = Auditor._fulfil, []
 
-def wait(self, *args):
-    calls.append(args)
-    if len(calls) <= {done}:
-        return original(self, *args)
+def wait(self, benches, work, expected):
+    phases.append(work.phase)
+    if phases.count("{phase}") <= {done}:
+        return original(self, benches, work, expected)
     Path("waiting").touch()
     time.sleep(120)
 
-Bench.{method} = wait
+Auditor._fulfil = wait
 """
 """A conftest that stands still where something is measured, after it was done so many times."""
 
 
-def start_and_stop(project: Project, stop: signal.Signals, method: str, done: int) -> tuple[int, str]:
+def start_and_stop(project: Project, stop: signal.Signals, phase: str, done: int) -> tuple[int, str]:
     """Pytest on both checkpoints with the store `stopped`, stopped by a signal from outside while it measures."""
-    conftest = project.write("conftest.py", STAND_STILL.format(method=method, done=done))
+    conftest = project.write("conftest.py", STAND_STILL.format(phase=phase, done=done))
     command = [sys.executable, "-m", "pytest", *project.command("--geoaudit-store=stopped", model=BOTH)]
     with subprocess.Popen(
         command, cwd=project.path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
@@ -60,11 +61,11 @@ def measurements(project: Project, store: str) -> list[dict[str, Any]]:
 def test_killed_then_interrupted_then_finished(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     """The numbers are those of a run that nobody disturbed, bit for bit in float32, and nothing is measured twice."""
     project.suite(*FOUR)
-    code, text = start_and_stop(project, signal.SIGKILL, "_generate", 1)
+    code, text = start_and_stop(project, signal.SIGKILL, "generate", 1)
     assert code == -signal.SIGKILL, text
     assert not (project.path / "reports").exists()
 
-    code, text = start_and_stop(project, signal.SIGINT, "_search", 1)  # in the second checkpoint
+    code, text = start_and_stop(project, signal.SIGINT, "carrier search", 1)  # in the second checkpoint
     assert code == pytest.ExitCode.INTERRUPTED, text
     assert "INTERNALERROR" not in text
     assert "Incomplete" in text
@@ -93,7 +94,7 @@ def test_ctrl_c_before_anything_was_decided(project: Project, monkeypatch: pytes
 
     project.suite(*FOUR)
     with monkeypatch.context() as patch:
-        patch.setattr(Bench, "_search", interrupt)
+        patch.setattr(Auditor, "_fulfil", interrupt)
         result = project.pytester.inline_run(*project.command("--geoaudit-store=stopped"), no_reraise_ctrlc=True)
     assert result.ret == pytest.ExitCode.INTERRUPTED
     assert not (project.path / "reports").exists()

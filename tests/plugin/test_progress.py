@@ -20,6 +20,7 @@ PHASES = [
     r"geoaudit: ckpt/step100: generate probe-harmless-validation \(8 prompts\), about \d+ s",
     r"geoaudit: ckpt/step100: activations \(64 prompts\), about \d+ s",
     r"geoaudit: ckpt/step100: carrier search \(16 prompts\), about \d+ s",
+    r"geoaudit: ckpt/step100: carrier controls \(16 prompts\), about \d+ s",
 ]
 """Of `FOUR`: two rates on the same completions, and the carrier."""
 

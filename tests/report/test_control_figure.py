@@ -22,6 +22,11 @@ def test_every_control_is_a_dot_and_the_direction_in_use_a_ring():
     assert said == ("S̃ refuse: direction in use 0.350, above 4 of 5 controls (from −0.100 to 0.400); rank p = 0.0476")
 
 
+def test_a_control_that_does_as_much_is_not_beaten():
+    svg = control_figure.controls([("x", [1.0, 2.0], 2.0)], uid="f1", rank="")
+    assert "above 1 of 2 controls" in svg
+
+
 def test_dots_on_one_another_are_piled_up():
     element = drawn(control_figure.controls([("x", [1.0] * 30 + [2.0], 3.0)], uid="f1", rank=""))
     (dots,) = by_class(element, "mark-control")

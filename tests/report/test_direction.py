@@ -32,6 +32,8 @@ def test_measures_of_several_sites_share_one_figure_and_fill_what_one_left_out(g
         "measure": "direction_norm",
         "detail": {**row["detail"], "layer": 2, "position": "t_inst", "by_site": bare},
     }
+    geometric["measurements"] = [row, norm]
+    assert direction.directions(geometric)[0].maps() == ["norm", "split_half_cosine", "auroc"]
     geometric["measurements"] = [norm, row]
     (one,) = direction.directions(geometric)
     assert len(one.sites) == 60

@@ -1,6 +1,6 @@
 """How often the bootstrap over blocks holds the truth of a spectrum, by simulation at 160 + 160 prompts, 32 blocks.
 
-    python tests/tools/geometry_coverage.py [simulations, default 300]
+    python tests/tools/geometry_coverage.py [simulations, default 100]
 
 Prompts are drawn around two class means whose difference is a planted field over positions and layers. They scatter as
 those of a small chat model do: correlated between neighbouring layers and between positions, along few axes of the
@@ -149,7 +149,7 @@ def main(simulations: int) -> None:
         f"{'interval':>15}{'holds':>7}  where trusted"
     )
     for name, energies in ENERGIES.items():
-        for width, noise in ((64, 0.1), (256, 0.1), (256, 0.2), (256, 0.3)):
+        for width, noise in ((64, 0.1), (256, 0.1), (256, 0.2), (256, 0.25)):
             for row in simulate(World(energies, noise, width), simulations, 1):
                 trusted = f"{row.trusted_holds / row.trusted:.3f} of {row.trusted}" if row.trusted else "none"
                 print(
@@ -161,4 +161,4 @@ def main(simulations: int) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 300)
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 100)
