@@ -127,7 +127,8 @@ def _passes(
         case Examination():
             return CONTROLS * DOSES * FROM_ITS_LAYER * harmless + SCOPES * (harmful + harmless)
         case SubspaceAblation():
-            return RANKS * CONTROLS * RANK_DOSES * (_tokens(_texts(need, data)) + POST_TOKENS * need.n)
+            texts = _texts(need, data)
+            return RANKS * CONTROLS * RANK_DOSES * (_tokens(texts) + POST_TOKENS * len(texts))
         case Transfer():
             return harmful + 2 * harmless
 

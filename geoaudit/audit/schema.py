@@ -81,6 +81,9 @@ def _parameter(parameter: Parameter) -> dict[str, Any]:
         one = {"enum": list(parameter.choices)}
         several = {"type": "array", "items": one, "minItems": 1, "uniqueItems": True}
         return {"oneOf": [one, several], "description": parameter.what, "default": parameter.default}
+    if parameter.type == "position":
+        places = [{"const": "t_inst"}, {"type": "integer", "maximum": -1}]
+        return {"oneOf": places, "description": parameter.what, "default": parameter.default}
     types = {
         "choice": "string",
         "checkpoint": "string",

@@ -41,6 +41,12 @@ def check_parameter(name: str, parameter: Parameter, value: Any) -> Any:
                 near = did_you_mean(str(role), parameter.choices)
                 raise GeoauditError(f"{name} cannot be {role!r}{near}; {listed(parameter.choices)}")
             return Against(role)
+        case "position":
+            if value != "t_inst" and (isinstance(value, bool) or not isinstance(value, int) or value >= 0):
+                raise GeoauditError(
+                    f"{name} is t_inst, or a whole number below 0 (−1: last token of the prompt), got {value!r}"
+                )
+            return value
         case "bool":
             if not isinstance(value, bool):
                 raise GeoauditError(f"{name} is true or false, got {value!r}")

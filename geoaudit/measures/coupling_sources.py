@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -223,11 +223,13 @@ def _same(why: str) -> Flag:
     return Flag("same-contrast", "stops", f"{why}: H and R are one contrast, whose coupling with itself says nothing")
 
 
-def _index(name: str, position: int, tokens: int) -> int:
-    """The index on the axis 1 + P of a position, 0 for `t_inst` or −P … −1."""
+def _index(name: str, position: int | Literal["t_inst"], tokens: int) -> int:
+    """The index on the axis 1 + P of a position: 0 for `t_inst`, then −P … −1."""
+    if position == "t_inst":
+        return 0
     if position < -tokens:
         raise RequestError(f"{name} is {position}, but the template has {tokens} post-instruction tokens")
-    return 0 if position == 0 else 1 + tokens + position
+    return 1 + tokens + position
 
 
 def _pooled(cells: CellMeans, answer: str) -> BlockMeans:

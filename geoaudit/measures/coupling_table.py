@@ -17,14 +17,12 @@ _SHARED: dict[str, Parameter] = {
         choices=("identified", "paper"),
     ),
     "h_position": Parameter(
-        "Where H is read: −1 is the last token of the prompt, 0 stands for `t_inst`, the last of the instruction.",
-        "int",
+        "Where H is read: −1 is the last token of the prompt, `t_inst` the last of the instruction.",
+        "position",
         -1,
-        low=-32,
-        high=0,
     ),
     "r_position": Parameter(
-        "The same of R, in the form `identified`; the papers' R is where the carrier is.", "int", -1, low=-32, high=0
+        "The same of R, in the form `identified`; the papers' R is where the carrier is.", "position", -1
     ),
     "contrast": Parameter(
         "What candidates for the carrier are the difference of, in the form `paper`; with `harmful` R is H once more, "

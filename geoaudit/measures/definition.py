@@ -31,7 +31,9 @@ class Parameter:
     """
 
     what: str
-    type: Literal["source", "choice", "choices", "int", "float", "bool", "text", "stored", "chat", "checkpoint"]
+    type: Literal[
+        "source", "choice", "choices", "int", "float", "bool", "text", "stored", "chat", "position", "checkpoint"
+    ]
     default: Any = None
     choices: tuple[str, ...] = ()
     low: float | None = None

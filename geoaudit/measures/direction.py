@@ -19,7 +19,7 @@ from geoaudit.errors import NothingToMeasure
 from geoaudit.geometry import directions, stability
 from geoaudit.geometry.directions import BlockMeans
 from geoaudit.geometry.stability import BlockProducts
-from geoaudit.measures.direction_needs import T_INST, for_direction, for_separation, place
+from geoaudit.measures.direction_needs import T_INST, for_direction, for_separation
 from geoaudit.measures.evidence import Evidence
 from geoaudit.measures.fulfilled import CellMeans, ProbeMeans, Projected
 from geoaudit.measures.table import get
@@ -292,7 +292,7 @@ def _at(parameters: Mapping[str, Any], positions: tuple[int | str, ...], n_layer
     Raises:
         NothingToMeasure: it does not exist in this checkpoint.
     """
-    position, layer = place(parameters), parameters["layer"]
+    position, layer = parameters["position"], parameters["layer"]
     if position not in positions:
         numbers = [each for each in positions if each != T_INST]
         known = f"{'t_inst, ' if T_INST in positions else ''}{numbers[0]} … −1"

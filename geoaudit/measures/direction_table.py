@@ -20,8 +20,8 @@ _DIRECTION: dict[str, Parameter] = {
     "position": Parameter(
         "Where the direction is read: `t_inst`, the last token of the instruction (where arXiv 2507.11878 reads "
         "harmfulness), or a token behind it, −1 = last of the prompt (where it reads refusal).",
-        "text",
-        "-1",
+        "position",
+        -1,
     ),
     "layer": Parameter("The layer (resid_pre, counted from 0). Needed.", "int", low=0),
     "n_train": N_TRAIN,

@@ -371,7 +371,8 @@ def at_chance(low: float, high: float, stops: list[str]) -> Measurement:
 @pytest.mark.parametrize("by", ["interval", "estimate"])
 def test_a_bound_that_claims_more_than_chance_is_stopped_at_chance(by):
     claims = at_chance(0.2, 0.4, ["at_least", "between"])
-    assert decide("at_least", (0.1,), dataclasses.replace(claims, detail={}), by=by).outcome == "passed", "the naive number"
+    naive = dataclasses.replace(claims, detail={})
+    assert decide("at_least", (0.1,), naive, by=by).outcome == "passed"
     stopped = decide("at_least", (0.1,), claims, by=by)
     assert stopped.outcome == "invalid"
     assert "chance-level: permuted labels reach 0.4" in stopped.sentence

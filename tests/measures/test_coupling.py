@@ -170,11 +170,11 @@ def test_an_interval_beyond_the_range_keeps_a_width():
 
 def test_positions_are_those_that_are_asked_for():
     world, *evidence = made(seed=3)
-    for position, index in ((-1, -1), (-2, -2), (0, 0)):
+    for position, index in ((-1, -1), (-2, -2), ("t_inst", 0)):
         found = measure("c_cos", *evidence, at="both_at_h", h_position=position)
         h, r = world.h[index, 1], world.r[-1, 1]
         assert found.low <= abs(h @ r) / np.linalg.norm(h) / np.linalg.norm(r) <= found.high
-        assert found.detail["h_position"] == ("t_inst" if position == 0 else position)
+        assert found.detail["h_position"] == position
         assert found.detail["r_position"] == -1
     with pytest.raises(RequestError, match="h_position is -5, but the template has 4 post-instruction tokens"):
         measure("c_cos", *evidence, h_position=-5)
@@ -270,7 +270,7 @@ def test_chance_is_read_where_r_is():
         mean[:, 0] = np.tensordot(one.count / one.count.sum(), mean[:, 0], axes=1)  # nothing scatters at t_inst
         still[name] = BlockMeans(one.count, mean)
     one, other = (
-        measure("c_cos", each, categories, h_position=0).detail["null"]["permuted"]["high"]
+        measure("c_cos", each, categories, h_position="t_inst").detail["null"]["permuted"]["high"]
         for each in (cells, dataclasses.replace(cells, cells=still))
     )
     assert other == pytest.approx(one, rel=0.1)

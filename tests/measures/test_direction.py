@@ -16,7 +16,7 @@ from geoaudit.audit.decide import decide
 from geoaudit.errors import NothingToMeasure, RequestError
 from geoaudit.geometry.directions import BlockMeans
 from geoaudit.measures import direction
-from geoaudit.measures.direction_needs import for_direction, for_separation, place
+from geoaudit.measures.direction_needs import for_direction, for_separation
 from geoaudit.measures.evidence import Evidence
 from geoaudit.measures.fulfilled import CELLS, CellMeans, ProbeMeans, Projected
 from geoaudit.measures.needs import Cells, ChatSetting, Need, Probe, Projections
@@ -27,7 +27,7 @@ P, L, D, B = 3, 4, 24, 16
 N = 64
 TRAIN = (load("probe-harmful-train").first(N), load("probe-harmless-train").first(N))
 VALIDATION = (load("probe-harmful-validation").first(20), load("probe-harmless-validation").first(20))
-DEFAULTS = {"contrast": "harmful", "position": "-1", "layer": 2, "n_train": N, "chat": ChatSetting()}
+DEFAULTS = {"contrast": "harmful", "position": -1, "layer": 2, "n_train": N, "chat": ChatSetting()}
 NAMES = ("direction_norm", "direction_split_half", "direction_cone", "direction_separation")
 AXIS = np.eye(D)[5]
 
@@ -88,13 +88,13 @@ def measure(
 
 
 @pytest.mark.parametrize("amount", [1.0, 4.0, 20.0])
-@pytest.mark.parametrize(("position", "factor"), [("-1", 1), ("-3", 1), ("t_inst", 2)])
-def test_a_planted_norm_is_found_at_its_site(amount: float, position: str, factor: int) -> None:
+@pytest.mark.parametrize(("position", "factor"), [(-1, 1), (-3, 1), ("t_inst", 2)])
+def test_a_planted_norm_is_found_at_its_site(amount: float, position: int | str, factor: int) -> None:
     found = measure("direction_norm", probe(amount, noise=0.1), position=position)
     assert found.estimate == pytest.approx(factor * amount, rel=0.05, abs=0.1)
     assert found.low <= factor * amount <= found.high
     assert found.flags == ()
-    assert found.detail["position"] == (position if position == "t_inst" else int(position))
+    assert found.detail["position"] == position
     assert found.detail["layer"] == 2
 
 
@@ -279,7 +279,7 @@ def test_prompts_that_were_trained_on_stop_a_score_and_note_an_estimate() -> Non
     ("where", "message"),
     [
         ({"layer": L}, r"no layer 4; the checkpoint has layers 0 … 3"),
-        ({"position": "-4"}, r"no position -4 .* t_inst, −3 … −1"),
+        ({"position": -4}, r"no position -4 .* t_inst, −3 … −1"),
     ],
 )
 def test_a_site_that_does_not_exist_is_named_with_those_that_do(name: str, where: dict, message: str) -> None:
@@ -292,17 +292,6 @@ def test_without_a_reading_at_t_inst_it_is_no_position() -> None:
     with pytest.raises(NothingToMeasure, match="it has −3 … −1"):
         measure("direction_norm", bare, position="t_inst")
     assert measure("direction_norm", bare).detail["by_site"][0]["position"] == -3
-
-
-@pytest.mark.parametrize(("given", "expected"), [("-1", -1), (-2, -2), ("−3", -3), ("t_inst", "t_inst")])
-def test_positions_as_people_write_them(given: object, expected: object) -> None:
-    assert place({"position": given}) == expected
-
-
-@pytest.mark.parametrize("given", ["0", "1", "last", "-1.5", "", None])
-def test_what_is_no_position_is_refused_before_anything_is_loaded(given: object) -> None:
-    with pytest.raises(RequestError, match="t_inst or a whole number below 0"):
-        for_direction({**DEFAULTS, "position": given})
 
 
 def test_what_is_drawn_on() -> None:

@@ -168,6 +168,8 @@ def test_directions_that_have_nothing_in_common_are_at_chance_level():
     assert abs(found.estimate) < 0.1
     assert "chance-level" in [flag.name for flag in found.flags]
     assert found.detail["chance"]["stops"] == ["at_least", "between", "equals"]
+    assert decide("at_least", (-1.0,), found, by="interval").outcome == "invalid", "the naive number passes"
+    assert decide("at_most", (0.9,), found, by="interval").outcome == "passed"
 
 
 def test_both_directions_may_be_read_at_the_others_site():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import math
 from itertools import product
 
 import pytest
@@ -21,16 +22,24 @@ from geoaudit.records import Measurement
 from tests.measures.benches import SHARED, evidence_of, open_bench
 
 SMALL = {"n": 12, "n_train": 32, "n_validation": 8, "max_new_tokens": 3}
+MOST_COMBINED = 40
+"""Combinations of choices that are all tried; of more, each choice is changed alone."""
+ELSEWHERE = {"coupling", "drift", "relocation", "transfer"}
+"""Families whose numbers need more than one planted model that refuses exactly the harmful prompts: four filled cells,
+or another checkpoint. `test_coupling`, `test_drift` and `test_relocation` have them."""
+HERE = [measure for measure in MEASURES.values() if measure.function.partition(":")[0].split(".")[-1] not in ELSEWHERE]
+on_this_bench = pytest.mark.parametrize("measure", HERE, ids=[measure.name for measure in HERE])
 
 
 def small(measure: Measure, **given) -> dict:
     """Every parameter of a measure, on few prompts."""
     few = {name: value for name, value in SMALL.items() if name in measure.parameters}
+    few |= {name: 2 for name, one in measure.parameters.items() if one.what.endswith("Needed.")}
     return resolve(measure, {**few, **given}, profiles.get("smoke"))
 
 
 def variants(measure: Measure) -> list[dict]:
-    """All combinations of the measure's choices and switches."""
+    """All combinations of the measure's choices and switches, or each one changed alone where there are many."""
     free = {
         name: one.choices or (False, True)
         for name, one in measure.parameters.items()
@@ -40,12 +49,25 @@ def variants(measure: Measure) -> list[dict]:
         free["judge"] = tuple(name for name in measure.parameters["judge"].choices if name in judges.OFFLINE)
     if "attack" in free:  # stored attacks are for the benchmarks' behaviours
         free["attack"] = tuple(name for name in free["attack"] if name != "fixed")
-    given = [dict(zip(free, values, strict=True)) for values in product(*free.values())]
+    if math.prod(map(len, free.values())) <= MOST_COMBINED:
+        given = [dict(zip(free, values, strict=True)) for values in product(*free.values())]
+    else:
+        given = [{}, *({name: value} for name, values in free.items() for value in values if value != "exhaustive")]
+    given = [one for one in given if not needs_more(measure, one)]
     deaf = [one for one in given if one.get("refusal") == "partial" and one["judge"].endswith("-strings")]
     for one in deaf:
         with pytest.raises(GeoauditError, match="never says partial refusal"):
             small(measure, **one)
     return [small(measure, **one) for one in given if one not in deaf]
+
+
+def needs_more(measure: Measure, given: dict) -> bool:
+    """Whether a variant asks for what this bench's few prompts, or its model of one direction, cannot give."""
+    if measure.name == "causal_rank" and (given.get("raw") or given.get("peaks")):
+        return True  # they choose a layer before the planted one here, where no subspace carries anything
+    large = given.get("preset", "geoaudit") != "geoaudit" or given.get("filtered") or given.get("contrast") == "refused"
+    # an edit of one layer, or one that spares the first token, leaves the tie between the layers behind to rounding
+    return measure.name.startswith(("carrier_", "causal_")) and bool(large or given.get("rule") == "cosmic-affine")
 
 
 @pytest.fixture(scope="module")
@@ -76,8 +98,8 @@ def test_function_and_needs_are_there(measure):
     assert list(inspect.signature(function).parameters) == ["parameters", "evidence"]
     assert function.__name__ == measure.name
     assert inspect.getdoc(function)
-    light = ("geoaudit.measures.needs", "geoaudit.measures.asking")
-    assert measure.needs.partition(":")[0] in light, "planning imports nothing that computes"
+    light = measure.needs.partition(":")[0]
+    assert light.endswith(("_needs", ".needs", ".asking")), "planning imports nothing that computes (test_imports)"
     needs = dotted(measure.needs)(small(measure))
     assert needs
     assert all(isinstance(need, Need) for need in needs)
@@ -97,7 +119,7 @@ def test_every_parameter_is_documented_and_its_default_is_valid(measure):
             assert len(set(parameter.choices)) == len(parameter.choices)
         if parameter.type in ("int", "float"):
             assert parameter.low is not None, "error messages name it"
-        if parameter.profile or parameter.type == "chat" or name == "max_new_tokens":
+        if parameter.profile or parameter.type == "chat" or name == "max_new_tokens" or "Needed." in parameter.what:
             assert parameter.default is None
         else:
             assert parameter.default is not None
@@ -130,7 +152,7 @@ def test_probe_pairs_are_aligned_for_every_n():
 # --- on a real bench -------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("measure", MEASURES.values(), ids=MEASURES.keys())
+@on_this_bench
 def test_every_variant_gives_a_value_in_range_with_its_interval(evidence, measure):
     for parameters in variants(measure):
         found: Measurement = dotted(measure.function)(parameters, evidence)
@@ -143,13 +165,15 @@ def test_every_variant_gives_a_value_in_range_with_its_interval(evidence, measur
         assert found.parameters == Evidence.described(parameters)
         low, high = measure.range
         values = [value for value in (found.estimate, found.low, found.high) if value is not None]
-        assert len(values) == (1 if parameters.get("convention") == "singular_values" else 3)
+        bare = parameters.get("convention") == "singular_values"
+        bare |= parameters.get("search") == "winner" and measure.kind == "discrete"  # its rivals were not scored
+        assert len(values) == (1 if bare else 3)
         slack = 1e-4 if measure.name == "carrier_kl" else 1e-9  # the reference's epsilon inside the logarithm
         assert low is None or min(values) >= low - slack
         assert high is None or max(values) <= high + 1e-9
         if len(values) == 3:
             assert found.low <= found.high
-        if measure.kind in ("rate", "discrete"):  # the others are reflected around the estimate
+        if measure.kind in ("rate", "discrete") and not bare:  # the others are reflected around the estimate
             assert found.low <= found.estimate <= found.high
         assert (found.worst is not None) == (measure.kind == "rate" or measure.name == "paraphrase_gap")
         drawn = measure.kind != "rate" and measure.name not in ("paraphrase_gap", "refusal_depth")
@@ -157,7 +181,7 @@ def test_every_variant_gives_a_value_in_range_with_its_interval(evidence, measur
         assert Measurement.from_json(json.loads(json.dumps(found.to_json(), allow_nan=False))) == found
 
 
-@pytest.mark.parametrize("measure", MEASURES.values(), ids=MEASURES.keys())
+@on_this_bench
 def test_a_measure_asks_for_no_more_than_its_needs(evidence, measure):
     for parameters in variants(measure):
         asked = []
@@ -179,7 +203,7 @@ def test_missing_evidence_is_no_value(measure):
     def of(need):
         raise NothingToMeasure("activations are NaN")
 
-    with pytest.raises(NothingToMeasure, match="activations are NaN"):
+    with pytest.raises(NothingToMeasure, match="activations are NaN|no other checkpoint"):
         dotted(measure.function)(small(measure), Evidence("ckpt", of))
 
 

@@ -45,6 +45,8 @@ FAMILIES = ("llama", "mistral", "phi3", "qwen3", "gemma2", "olmo2", "gpt_neox", 
 and behind the writers (gemma2), only behind them (olmo2); attention and MLP in parallel (gpt_neox); learned positions
 (gpt2)."""
 
+ANSWERS = tuple(ANSWER.replace("short", word) for word in ("short", "plain", "brief", "full", "long", "clear"))
+"""Equally likely but for noise, so that the next token of a harmless prompt shows it when an edit disturbs the model."""
 SEARCHED = int(0.8 * LAYERS)
 """Layers from here on are left out by the 80 % rule."""
 DRIVEN = 8.0
@@ -210,7 +212,7 @@ def plant(
     for text in harmful:
         if not harm & set(words(text)):
             raise ValueError(f"every word of this harmful prompt occurs in harmless ones too: {text!r}")
-    token = {word: index for index, word in enumerate([*SPECIAL, REFUSAL, ANSWER, *sorted(plain | harm)])}
+    token = {word: index for index, word in enumerate([*SPECIAL, REFUSAL, *ANSWERS, *sorted(plain | harm)])}
     model = silent_model(planting.family, len(token), token)
     tokenizer = word_tokenizer(token)
     sower = _Sower(planting, model, token)
@@ -297,17 +299,17 @@ class _Sower:
         token, last = self.token, self.post[-1]
         vectors = 0.5 * self.noise(len(token)) + self.one
         for word, index in token.items():
-            if word not in (*SPECIAL, REFUSAL, ANSWER):
+            if word not in (*SPECIAL, REFUSAL, *ANSWERS):
                 vectors[index] += 3 * self.word + MARK * (word in harm) * self.harm
                 vectors[index] += MARK * (word in triggers) * self.trigger
         vectors[token["<|bos|>"]] += 2 * self.bos
         for position, axis in self.post.items():
             vectors[token[POST[position]]] += 2 * axis
-        vectors[[token[REFUSAL], token[ANSWER]]] += 2 * self.done
-        # The last token holds 2 of its own axis, so the refusal is likelier where its refusal component is more than
-        # THRESHOLD.
+        answers = [token[answer] for answer in ANSWERS]
+        vectors[[token[REFUSAL], *answers]] += 2 * self.done
+        # The last token holds 2 of its own axis: a refusal is likelier than one answer from THRESHOLD on.
         head = 0.1 * self.noise(len(token)) - last
-        head[token[ANSWER]] = 4 * last
+        head[answers] = 4 * last + 2 * self.noise(len(answers))
         head[token[REFUSAL]] = 2 * last + 4 / THRESHOLD * self.refuse
         head[token["<|eos|>"]] = 32 * self.done - last  # ends an answer even where an edit adds refusal to it
         self.weights.embed(vectors, head, 0.1 * self.noise(PLACES))

@@ -15,8 +15,9 @@ from geoaudit.model.chat import Chat
 from geoaudit.model.generate import complete
 from geoaudit.model.hooks import edited, every_site
 from geoaudit.model.loaded import LoadedModel
-from tests.model.planted import ANSWER, HARMFUL, HARMLESS, REFUSAL, words
+from tests.model.planted import HARMFUL, HARMLESS, REFUSAL, words
 from tests.model.planting import (
+    ANSWERS,
     FAMILIES,
     NORMS,
     SEARCHED,
@@ -52,6 +53,10 @@ def made(folder, planting, **more):
 def answers(loaded, prompts) -> list[str]:
     rendered = [loaded.chat.render(prompt) for prompt in prompts]
     return [one.text for one in complete(loaded, rendered, [str(i) for i in range(len(prompts))], max_new_tokens=4)]
+
+
+def answered(texts) -> bool:
+    return set(texts) <= set(ANSWERS)
 
 
 def difference(loaded) -> torch.Tensor:

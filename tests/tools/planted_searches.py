@@ -212,7 +212,7 @@ def coupled(planting: Planting, folder: Path, into: Report | None = None) -> Rep
     triggers = frozenset(_half(harmful, harmless, chance) | _half(harmless, harmful, chance))
     sown = plant(folder / "model", planting, harmful, harmless, triggers)
     try:
-        found = coupling.c_cos(parameters("c_cos", h_position=0, r_position=position), evidence_of(open_bench(sown)))
+        found = coupling.c_cos(parameters("c_cos", h_position="t_inst", r_position=position), evidence_of(open_bench(sown)))
     except NothingToMeasure as error:
         report.missed["coupling"] = str(error)
         return report
