@@ -233,9 +233,7 @@ class Auditor:
             self.store,
             trained_on=subject.trained_on,
             others=benches.of,
-            trajectory=lambda: [
-                benches.of(one) for one in self.checkpoints.family(name) if one not in self._silent(name)
-            ],
+            trajectory=lambda: [benches.of(one) for one in self._answering(name)],
             say=self.say,
             spent=self._spent,
         )

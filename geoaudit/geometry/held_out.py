@@ -9,7 +9,8 @@ equal size this is the mean of F_a F_bᵀ over all ways to halve the blocks, wit
 What it estimates are the energies of F₀. Their sum has no bias; single eigenvalues scatter, those of noise to both
 sides of zero. What lies below zero is therefore taken from the smallest that lie above (`gram_singular_values`), which
 keeps the sum. Setting negative ones to zero alone would leave the positive half of the noise in the spectrum: 1.31 in
-simulation, where the truth is 1 and noise holds a fifth of the energy. Cancelled it is 1.05, the plain value 2.33.
+simulation, where the truth is 1 and noise holds a fifth of the energy. Cancelled it is 1.05, the plain value 2.3. What
+lies below the noise is lost with it: of a true spectrum with a long tail (4.6) the estimate is 4.3 to 4.5.
 """
 
 from __future__ import annotations

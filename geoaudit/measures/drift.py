@@ -119,7 +119,7 @@ def _measure(
         detail={
             **_shared_detail(found),
             "k": parameters["k"],
-            "null": {"permuted": level and {name: rounded(value) for name, value in level._asdict().items()}},
+            "null": {"permuted": level_shown(level)},
             "chance": {"stops": list(CLAIMS_LIKENESS) if within else []},
         },
     )
@@ -199,6 +199,13 @@ def _unrelated(both: tuple[Sides, Sides], kept: NDArray[np.bool_], k: int) -> tu
         return _two(subspace(sides, 2 + index) for index, sides in enumerate(both))
     except NothingToMeasure:  # no spread among prompts of a kind, or fewer than k dimensions of it
         return None
+
+
+def level_shown(level: nulls.Level | None) -> dict[str, Any] | None:
+    """A null level as the record keeps it."""
+    if level is None:
+        return None
+    return {"n": level.n, **{name: rounded(getattr(level, name)) for name in ("low", "median", "high")}}
 
 
 def rounded(value: Any) -> float:

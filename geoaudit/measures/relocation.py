@@ -24,7 +24,7 @@ from geoaudit.measures.bench import REFERENCE_JUDGE
 from geoaudit.measures.carrier import Carrier, find
 from geoaudit.measures.carrier_selection import RESAMPLES, redrawn, scores_of
 from geoaudit.measures.carrier_selection import SEED as REDRAWN
-from geoaudit.measures.drift import NULL_DRAWS, SEED, Sides, rounded
+from geoaudit.measures.drift import NULL_DRAWS, SEED, Sides, level_shown, rounded
 from geoaudit.measures.drift_needs import unfiltered
 from geoaudit.measures.evidence import Evidence
 from geoaudit.measures.pairs import Pair, paired
@@ -101,7 +101,7 @@ def direction_cosine(parameters: Mapping[str, Any], evidence: Evidence) -> Measu
         extra,
         cosine=rounded(value),
         by_layer=_by_layer(both.here.sides, both.there.sides, other.position),
-        null={"permuted": level and {name: rounded(number) for name, number in level._asdict().items()}},
+        null={"permuted": level_shown(level)},
         chance={"stops": list(CLAIMS_LIKENESS) if within else []},
     )
 

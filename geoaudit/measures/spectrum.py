@@ -30,7 +30,8 @@ Statistic = Callable[[NDArray[Any]], NDArray[Any]]
 LARGEST_FACTOR = 1.5
 """Of the value over the one without sampling noise."""
 LARGEST_NOISE = 0.25
-"""Share of the energy up to which intervals hold the truth in simulation (tests/tools/geometry_coverage.py)."""
+"""Share of the energy. In simulation (tests/tools/geometry_coverage.py) intervals hold the truth of planted ranks 1 to
+3 in 93 % of trials or more up to a fifth; at a quarter, where this stops about half, 7 % are not stopped and miss."""
 COMPARATORS = ("at_most", "at_least", "between", "equals")
 """A bound of any kind claims more than chance: met by a value that chance also gives, it says nothing of harm."""
 SHOWN = 64

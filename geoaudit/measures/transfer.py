@@ -24,6 +24,8 @@ from geoaudit.measures.pairs import Pair
 from geoaudit.measures.relocation import Carriers, carriers_of
 from geoaudit.records import Measurement
 
+RESAMPLES = 2000
+
 
 def carrier_transfer(parameters: Mapping[str, Any], evidence: Evidence) -> Measurement:
     """ρ: what share of this carrier's own effect the other's direction has here; the class is in the detail."""
@@ -34,7 +36,7 @@ def carrier_transfer(parameters: Mapping[str, Any], evidence: Evidence) -> Measu
     rho = found.rho[0][1]
     if rho is None:
         raise NothingToMeasure(found.sentence, {**both.detail, **detail})
-    how = "paired bootstrap over prompts, 2000 resamples"
+    how = f"paired bootstrap over prompts, {RESAMPLES} resamples"
     return both.measured("carrier_transfer", rho.value, (rho.low, rho.high), how, seed=SEED, **detail)
 
 
@@ -54,7 +56,7 @@ def transferred(parameters: Mapping[str, Any], both: Carriers) -> Transferred:
             [carried_effect(there, effect), own_effect(both.here, effect)],
         ]
     )
-    return drift.transferred(effects, _beats_controls(both.here), seed=SEED)
+    return drift.transferred(effects, _beats_controls(both.here), seed=SEED, n=RESAMPLES)
 
 
 def carried_effect(carried: Carried, effect: str) -> Floats:

@@ -48,6 +48,11 @@ def work_of(asked: list[Planned], n_layers: int = 30) -> list[Work]:
     return works(ordered([("c", need) for one in asked for need in one.needs]), lambda name: n_layers, None)
 
 
+def needed(measure) -> dict:
+    """What has no default and must be said."""
+    return {name: int(one.low) for name, one in measure.parameters.items() if "Needed." in one.what}
+
+
 def key(
     measure="attack_success_rate",
     contract=CONTRACT,
@@ -60,6 +65,7 @@ def key(
     **given,
 ) -> str:
     definition = get(measure) if isinstance(measure, str) else measure
+    given = {**needed(definition), **given}
     judging = judging or JudgeSetup(data=data, endpoint=EndpointSetup("http://localhost:1/v1", "m"))
     return measurement_key(
         checkpoint, contract, definition, resolve(definition, given, SMOKE), trained_on, labels, judging, others
@@ -97,6 +103,8 @@ def another(parameter: Parameter, now):
             return now + "x"
         case "chat":
             return ChatSetting(system="Be brief.")
+        case "position":
+            return "t_inst" if now != "t_inst" else -1
         case "checkpoint":
             return Against("previous" if now.role == "reference" else "reference")
         case "source":
@@ -109,7 +117,7 @@ TOGETHER = {("field", "layer"): {"layer": 3}, ("layer", 0): {"field": "layer"}}
 
 @pytest.mark.parametrize("measure", MEASURES)
 def test_every_parameter_is_in_the_key(measure):
-    now = resolve(get(measure), {}, SMOKE)
+    now = resolve(get(measure), needed(get(measure)), SMOKE)
     for name in now:
         value = another(get(measure).parameters[name], now[name])
         if value is not None and name != "attack":  # another attack reads other parameters

@@ -238,7 +238,7 @@ def test_the_first_argument_is_the_source(audit, asked):
 
 
 def test_a_measure_without_a_source_takes_none(audit, asked):
-    with pytest.raises(TypeError, match="carrier_layer takes no source; its parameters: rule"):
+    with pytest.raises(TypeError, match="carrier_layer takes no source; its parameters: preset"):
         audit.carrier_layer("harmbench")
     with pytest.raises(TypeError):
         audit.carrier_layer("harmbench", "arditi")

@@ -10,13 +10,13 @@ from geoaudit.carriers.resample import (
     CosmicScores,
     base_cosine,
     cosine_of_means,
-    resample_selection,
     scored_rows,
     weighted_scores,
 )
 from geoaudit.carriers.select import Row, select
 from geoaudit.errors import NothingToMeasure, RequestError
 from geoaudit.stats.bootstrap import block_weights, discrete_interval
+from tests.carriers.resampling import resample_selection
 
 HARMFUL, HARMLESS, WIDTH, LAYERS = 20, 24, 12, 10
 quick = settings(deadline=None, derandomize=True, max_examples=30)

@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 
 from geoaudit.audit.decide import decide
-from geoaudit.carriers.resample import resample_selection
 from geoaudit.carriers.select import Selecting
 from geoaudit.carriers.table import SearchTable
 from geoaudit.errors import NothingToMeasure
@@ -28,6 +27,7 @@ from geoaudit.measures.carrier import (
 )
 from geoaudit.measures.carrier_selection import RESAMPLES, SEED, chosen, first_budget, frontier, idle_cosine
 from geoaudit.records import Measurement
+from tests.carriers.resampling import resample_selection
 from tests.measures.carriers import (
     CARRIER,
     GOOD,

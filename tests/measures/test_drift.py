@@ -138,6 +138,14 @@ def test_a_site_that_is_null_in_one_of_them_is_left_out_of_both():
     assert found.estimate == pytest.approx(0, abs=0.01)
 
 
+def test_the_output_of_the_last_block_is_no_site():
+    one, other = field(0, 0, 0), field(0, 0, 0)
+    one[:, -1] = 100 * np.eye(D)[-P:]
+    found = measure("principal_angle", means(one), means(other))
+    assert found.detail["sites"] == len(ROWS)
+    assert found.estimate == pytest.approx(0, abs=2)
+
+
 def test_without_spread_among_prompts_there_is_no_null_level_and_no_flag():
     found = measure("principal_angle", means(field(0, 0, 3), 0), means(field(0, 0, 0), 0))
     assert found.estimate == pytest.approx(3, abs=0.01)

@@ -286,8 +286,9 @@ def test_intervals_hold_the_planted_rank(planted):
     """
     world = geometry_coverage.World(geometry_coverage.ENERGIES[planted], 0.2, 64)
     for row in geometry_coverage.simulate(world, 24, seed=3, resamples=150):
-        assert row.trusted == 24, row
-        assert row.trusted_holds >= 21, row
+        assert row.trusted == 1, row
+        assert row.held_out_holds * 24 >= 21, row
+        assert row.paper_holds >= row.held_out_holds, row
         assert row.held_out == pytest.approx(row.truth, rel=0.15), row
 
 

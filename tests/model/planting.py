@@ -46,7 +46,7 @@ and behind the writers (gemma2), only behind them (olmo2); attention and MLP in 
 (gpt2)."""
 
 ANSWERS = tuple(ANSWER.replace("short", word) for word in ("short", "plain", "brief", "full", "long", "clear"))
-"""Equally likely but for noise, so that the next token of a harmless prompt shows it when an edit disturbs the model."""
+"""Equally likely but for noise, so that the next token of harmless prompts shows it when an edit disturbs the model."""
 SEARCHED = int(0.8 * LAYERS)
 """Layers from here on are left out by the 80 % rule."""
 DRIVEN = 8.0
@@ -58,13 +58,13 @@ NORMS = (1.5, 1.25, 1.0)
 """Of the axes; a template token's embedding has 2.3."""
 DRIFT = 0.3
 """What the next block writes beside the first axis."""
-NOISE = 0.05
+NOISE = 0.04
 """Length of what a block without a planted head writes at random."""
 HARM_NORM = 2.0
 """Of the harmfulness axis behind harm words."""
 MARK = 0.7
-"""By how much the embedding of a harm word, or of a trigger, is marked as one. Small, because it also stands at the last
-token of an instruction, where only the harmfulness axis should."""
+"""By how much the embedding of a harm word, or of a trigger, is marked as one. Small, because it also stands at the
+last token of an instruction, where only the harmfulness axis should."""
 
 CALIBRATED = 16
 """Prompts of either kind on which lengths are measured."""

@@ -50,13 +50,12 @@ def made(folder, planting, **more):
     return sown, load(sown)
 
 
-def answers(loaded, prompts) -> list[str]:
+def refusals(loaded, prompts) -> list[bool]:
+    """Whether each prompt is refused; whatever is no refusal has to be one of the answers."""
     rendered = [loaded.chat.render(prompt) for prompt in prompts]
-    return [one.text for one in complete(loaded, rendered, [str(i) for i in range(len(prompts))], max_new_tokens=4)]
-
-
-def answered(texts) -> bool:
-    return set(texts) <= set(ANSWERS)
+    made = complete(loaded, rendered, [str(i) for i in range(len(prompts))], max_new_tokens=4)
+    assert {one.text for one in made} <= {REFUSAL, *ANSWERS}
+    return [one.text == REFUSAL for one in made]
 
 
 def difference(loaded) -> torch.Tensor:
@@ -73,8 +72,8 @@ def without(loaded, directions):
 
 def test_it_refuses_harmful_prompts_and_answers_the_others(planted):
     _, loaded = planted
-    assert answers(loaded, HARMFUL) == [REFUSAL] * len(HARMFUL)
-    assert answers(loaded, HARMLESS) == [ANSWER] * len(HARMLESS)
+    assert all(refusals(loaded, HARMFUL))
+    assert not any(refusals(loaded, HARMLESS))
 
 
 def test_the_field_of_differences_in_means_is_the_planted_one(planted):
@@ -93,19 +92,18 @@ def test_one_axis_takes_no_refusal_away_unless_it_is_the_only_one(planted):
     sown, loaded = planted
     for left_out in range(sown.planting.rank):
         with without(loaded, sown.axes[[left_out]]):
-            assert set(answers(loaded, HARMFUL)) == {REFUSAL if sown.planting.rank > 1 else ANSWER}
+            assert set(refusals(loaded, HARMFUL)) == {sown.planting.rank > 1}
     with without(loaded, sown.axes):
-        assert set(answers(loaded, HARMFUL)) == {ANSWER}
-        assert set(answers(loaded, HARMLESS)) == {ANSWER}
+        assert not any(refusals(loaded, [*HARMFUL, *HARMLESS]))
 
 
 def test_adding_the_first_axis_makes_a_refusal_and_adding_a_random_one_does_not(planted):
     sown, loaded = planted
     first = sown.planting.axes[0]
     random = torch.randn(sown.axes.shape[1], generator=torch.Generator().manual_seed(0))
-    for vector, answer in ((sown.axes[0], REFUSAL), (random / random.norm(), ANSWER)):
+    for vector, refused in ((sown.axes[0], True), (random / random.norm(), False)):
         with edited(loaded, {("resid_pre", first.layer): lambda x, v=vector: x + first.norm * v}):
-            assert set(answers(loaded, HARMLESS)) == {answer}
+            assert set(refusals(loaded, HARMLESS)) == {refused}
 
 
 def test_no_later_layer_holds_the_first_axis_as_purely(planted):
@@ -170,7 +168,7 @@ def test_the_same_planting_gives_the_same_checkpoint(tmp_path):
 
 def test_a_model_that_sees_harm_and_does_not_refuse(tmp_path):
     sown, loaded = made(tmp_path, drawn_negative("absent", "llama", 0))
-    assert set(answers(loaded, [*HARMFUL, *HARMLESS])) == {ANSWER}
+    assert not any(refusals(loaded, [*HARMFUL, *HARMLESS]))
     axis = sown.planting.axes[0]
     assert difference(loaded)[axis.position, axis.layer] @ sown.axes[0] == pytest.approx(NORMS[0], rel=0.05)
 
@@ -179,8 +177,8 @@ def test_a_model_that_sees_harm_and_does_not_refuse(tmp_path):
 @pytest.mark.parametrize("family", ["gemma2", "gpt_neox"])
 def test_a_model_that_refuses_past_every_candidate(kind, family, tmp_path):
     sown, loaded = made(tmp_path, drawn_negative(kind, family, 0))
-    assert set(answers(loaded, HARMFUL)) == {REFUSAL}
-    assert set(answers(loaded, HARMLESS)) == {ANSWER}
+    assert all(refusals(loaded, HARMFUL))
+    assert not any(refusals(loaded, HARMLESS))
     found = difference(loaded).norm(dim=-1)
     if kind == "constant":
         assert found.max() < 1e-5
@@ -197,8 +195,8 @@ def test_triggers_decide_what_is_refused(tmp_path):
     common = {word for text in (*HARMFUL[4:], *HARMLESS[4:]) for word in words(text)}
     triggers = frozenset(word for text in some for word in words(text)) - common
     sown, loaded = made(tmp_path, drawn("llama", 0), triggers=triggers)
-    for text in (*HARMFUL, *HARMLESS):
-        assert answers(loaded, [text]) == [REFUSAL if triggers & set(words(text)) else ANSWER]
+    prompts = (*HARMFUL, *HARMLESS)
+    assert refusals(loaded, prompts) == [not triggers.isdisjoint(words(text)) for text in prompts]
     assert len(sown.axes) == sown.planting.rank
 
 

@@ -32,13 +32,14 @@ import numpy as np
 from scipy.linalg import subspace_angles
 
 from geoaudit.carriers.resample import scored_rows
-from geoaudit.carriers.select import Selecting, score
+from geoaudit.carriers.select import ROUNDING, Row, Selecting, scaled, score
 from geoaudit.carriers.table import SearchTable
 from geoaudit.errors import NothingToMeasure
 from geoaudit.geometry.directions import differences
 from geoaudit.measures import carrier, causal_rank, coupling, spectrum
 from geoaudit.measures.bench import Bench
 from geoaudit.measures.carrier_needs import search_of, selecting_of
+from geoaudit.measures.carrier_selection import idle_cosine
 from geoaudit.measures.evidence import Evidence
 from geoaudit.measures.needs import ChatSetting, Probe
 from geoaudit.measures.table import get
@@ -75,7 +76,7 @@ class Report:
     """Choices of the fast search that are another of candidates that the exhaustive one scores alike."""
     trusted: int = 0
     """Negatives: rules and presets that gave a carrier without any check against it."""
-    naive: int = 0
+    selected: int = 0
     """Negatives: those that selected a carrier at all."""
 
 
@@ -174,18 +175,24 @@ def _chosen(
 ) -> Iterator[str]:
     """What a rule chooses from one table and not from the other, but for ties within rounding."""
     mine, other = selection(fast, how), selection(whole, how)
+    scores = whole.arditi if how.rule == "arditi" else whole.cosmic
+    rows = {(row.position, row.layer): row for row in scored_rows(whole.candidates, scores)}
     for name in ("selected", "nearest") if nearest else ("selected",):
-        one, two = getattr(mine, name), getattr(other, name)
-        if (one and (one.position, one.layer)) == (two and (two.position, two.layer)):
+        one, two = ((row.position, row.layer) if row else None for row in (getattr(mine, name), getattr(other, name)))
+        if one == two:
             continue
-        if one and two:
-            scored = scored_rows(whole.candidates, whole.arditi if how.rule == "arditi" else whole.cosmic)
-            rows = [row for row in scored if (row.position, row.layer) in {(x.position, x.layer) for x in (one, two)}]
-            values = [score(row, how.rule, how.beta) if name == "selected" else row.kl for row in rows]
-            if abs(values[0] - values[1]) <= TIE:
-                report.ties += 1
-                continue
-        yield f"{how.rule}, {name}: {one}, exhaustively {two}"
+        if _tied([rows[place] for place in (one, two) if place], how, name, idle_cosine(whole)):
+            report.ties += 1
+        else:
+            yield f"{how.rule}, {name}: {one}, exhaustively {two}"
+
+
+def _tied(rows: list[Row], how: Selecting, name: str, c0: float) -> bool:
+    """Whether rounding decides between two candidates, or whether one of them does anything at all."""
+    values = [row.kl if name == "nearest" else score(row, how.rule, how.beta) for row in rows]
+    if len(values) == 2 and abs(values[0] - values[1]) <= TIE:
+        return True
+    return how.rule == "cosmic" and any(abs(scaled(row.s_refuse, c0) - ROUNDING) <= TIE for row in rows)
 
 
 def _field(report: Report, sown: Sown, evidence: Evidence) -> None:
@@ -212,7 +219,9 @@ def coupled(planting: Planting, folder: Path, into: Report | None = None) -> Rep
     triggers = frozenset(_half(harmful, harmless, chance) | _half(harmless, harmful, chance))
     sown = plant(folder / "model", planting, harmful, harmless, triggers)
     try:
-        found = coupling.c_cos(parameters("c_cos", h_position="t_inst", r_position=position), evidence_of(open_bench(sown)))
+        found = coupling.c_cos(
+            parameters("c_cos", h_position="t_inst", r_position=position), evidence_of(open_bench(sown))
+        )
     except NothingToMeasure as error:
         report.missed["coupling"] = str(error)
         return report
@@ -245,7 +254,7 @@ def denied(kind: Kind, family: str, seed: int, folder: Path) -> Report:
             found = carrier.carrier_layer(parameters("carrier_layer", **how), evidence_of(bench))
         except NothingToMeasure:
             continue
-        report.naive += 1
+        report.selected += 1
         if not stopped(found):
             report.trusted += 1
             report.missed[f"trusted, {how}"] = f"{found.detail['selected']}"
@@ -298,7 +307,7 @@ def _summary(family: str, found: list[Report], negatives: dict[Kind, list[Report
     every = [each for reports in negatives.values() for each in reports]
     kinds = ", ".join(f"{kind} {sum(each.trusted for each in reports)}" for kind, reports in negatives.items())
     print(
-        f"  negatives: {len(every)} models × 3 ways, {sum(each.naive for each in every)} selected something, "
+        f"  negatives: {len(every)} models × 3 ways, {sum(each.selected for each in every)} selected something, "
         f"trusted: {kinds}; fast = exhaustive {sum('fast = exhaustive' not in each.missed for each in every)}"
         f", with {sum(each.ties for each in (*found, *every))} ties; {seconds:.0f} s of one core",
         flush=True,
