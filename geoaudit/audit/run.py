@@ -9,10 +9,11 @@ from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import asdict, replace
 from typing import Any
 
+from geoaudit.audit.attempts import Attempts, unraised
 from geoaudit.audit.checkpoints import Checkpoints, Subject
 from geoaudit.audit.costs import Work, seconds_per_unit, works
 from geoaudit.audit.measuring import Benches, Options, Progress, clock, every, facts_of, open_bench, quiet
-from geoaudit.audit.order import Node, alone, draws_on, node, ordered
+from geoaudit.audit.order import Node, node, ordered
 from geoaudit.audit.plan import Planned, measurement_key, resolve
 from geoaudit.audit.store import Store
 from geoaudit.errors import BrokenCheckpoint, GeoauditError, NothingToMeasure
@@ -21,13 +22,11 @@ from geoaudit.measures.definition import Against, Measure, Role
 from geoaudit.measures.evidence import Evidence
 from geoaudit.measures.needs import (
     CandidateSearch,
-    Completions,
     Examination,
     Judged,
     Need,
     SubspaceAblation,
     Transfer,
-    validation_answers,
 )
 from geoaudit.measures.table import dotted, get
 from geoaudit.model.checkpoint import Checkpoint
@@ -55,9 +54,7 @@ class Auditor:
         self.warnings: list[str] = []
         self.timings: dict[str, float] = {}
         self.checkpoints = Checkpoints(checkpoints, options, self._spent)
-        self._made: set[Node] = set()
-        self._failed: dict[Node, NothingToMeasure] = {}
-        """What was tried in this run."""
+        self._tried = Attempts(self.checkpoints)
 
     @property
     def names(self) -> list[str]:
@@ -160,9 +157,7 @@ class Auditor:
 
     def works(self, name: str) -> list[tuple[Work, float]]:
         """What is left to do for a checkpoint, also of others that it needs something of, with the seconds it takes."""
-        nodes = [
-            one for one in self._nodes(name, self.unmeasured(name)) if one not in self._made and one not in self._failed
-        ]
+        nodes = [one for one in self._nodes(name, self.unmeasured(name)) if self._tried.untried(one)]
         left = works(nodes, lambda one: self.size(one).n_layers, self.options.judging.data)
         return [(work, work.units * self._pace(work)) for work in left]
 
@@ -233,7 +228,7 @@ class Auditor:
             self.store,
             trained_on=subject.trained_on,
             others=benches.of,
-            trajectory=lambda: [benches.of(one) for one in self._answering(name)],
+            trajectory=lambda: [benches.of(one) for one in self._tried.answering(name)],
             say=self.say,
             spent=self._spent,
         )
@@ -243,8 +238,8 @@ class Auditor:
 
         def of(need: Need) -> Any:
             failed = node(name, need)
-            if failed in self._failed:
-                raise _unraised(self._said(failed, name))
+            if failed in self._tried.failed:
+                raise unraised(self._tried.said(failed, name))
             return bench.fulfil(need)
 
         return Evidence(
@@ -258,9 +253,9 @@ class Auditor:
         )
 
     def _fulfil(self, benches: Benches, work: Work, expected: float) -> None:
-        why = self._why_not(work.node)
+        why = self._tried.why_not(work.node)
         if why is not None:
-            self._failed[work.node] = why
+            self._tried.failed[work.node] = why
             return
         bench = benches.alone(work.checkpoint)
         started = time.monotonic()
@@ -271,10 +266,10 @@ class Auditor:
         try:
             bench.fulfil(work.need)
         except GeoauditError as error:
-            self._failed[work.node] = _unraised(error)
+            self._tried.failed[work.node] = unraised(error)
             self.say(f"{label}: nothing to measure: {error}")
             return
-        self._made.add(work.node)
+        self._tried.made.add(work.node)
         started += self.timings.get("load", 0.0) - loading  # a time of its own, and not the pace of this work
         seconds = time.monotonic() - started
         self._spent(work.phase, started)
@@ -282,45 +277,10 @@ class Auditor:
             parameters = self.size(work.checkpoint).parameters
             self.store.put(self._pace_key(bench.contract, parameters, work.phase), seconds / work.units)
 
-    def _why_not(self, one: Node) -> NothingToMeasure | None:
-        """What makes it needless to try: broken weights would be found broken again, and what it draws on failed."""
-        name = one[0]
-        for (other, _), error in self._failed.items():
-            if other == name and isinstance(error, BrokenCheckpoint):
-                return error
-        for drawn in draws_on(one, alone):  # that another checkpoint of the family is silent stops nothing
-            if drawn in self._failed:
-                return self._said(drawn, name)
-        return None
-
-    def _said(self, failed: Node, name: str) -> NothingToMeasure:
-        """Why a need failed, as said of the checkpoint `name`."""
-        error = self._failed[failed]
-        return error if failed[0] == name else NothingToMeasure(f"{failed[0]}: {error}", error.detail)
-
-    def _answering(self, name: str) -> list[str]:
-        """The checkpoints that refusal tokens are taken from."""
-        silent = self._silent(name)
-        return [one for one in self.checkpoints.family(name) if one not in silent]
-
-    def _silent(self, name: str) -> dict[str, str]:
-        """Checkpoints of the trajectory that gave no answers to take refusal tokens from -> why."""
-        found = {}
-        for member in self.checkpoints.trajectories.of(name).names:
-            try:
-                self.subject(member)
-            except GeoauditError as error:
-                found[member] = str(error)
-        for (member, need), why in self._failed.items():
-            answers = isinstance(need, Completions) and need in validation_answers(need.n or 0, need.chat)
-            if answers and member != name and member in self.checkpoints.family(name):
-                found.setdefault(member, str(why))
-        return found
-
     def _without(self, one: Planned) -> tuple[Flag, ...]:
         """A note for what was found with refusal tokens that not every checkpoint of the trajectory had a say in."""
         searched = {name for name, need in self._nodes(one.checkpoint, [one]) if isinstance(need, CandidateSearch)}
-        silent = {member: why for name in searched for member, why in self._silent(name).items()}
+        silent = {member: why for name in searched for member, why in self._tried.silent(name).items()}
         return tuple(
             Flag(
                 "incomplete-refusal-tokens",
@@ -344,15 +304,15 @@ class Auditor:
             )
 
         for there in (node(one.checkpoint, need) for need in one.needs):
-            error = self._failed.get(there)
+            error = self._tried.failed.get(there)
             if error is not None and (isinstance(error, BrokenCheckpoint) or not isinstance(there[1], FOLLOWS)):
                 # may be the machine's fault: the next run tries again
-                subject.missing[one.key] = missing(self._said(there, one.checkpoint))
+                subject.missing[one.key] = missing(self._tried.said(there, one.checkpoint))
                 return
         try:
             measurement: Measurement = dotted(get(one.measure).function)(one.parameters, evidence)
         except GeoauditError as error:  # follows from the rows alone
-            measurement = missing(_unraised(error))
+            measurement = missing(unraised(error))
         without = self._without(one)
         if without or unjudged & set(one.needs):  # the next run asks those again that gave no answer
             subject.missing[one.key] = replace(measurement, flags=(*measurement.flags, *without))
@@ -371,13 +331,6 @@ class Auditor:
 
     def _spent(self, phase: str, started: float) -> None:
         self.timings[phase] = self.timings.get(phase, 0.0) + time.monotonic() - started
-
-
-def _unraised(error: GeoauditError) -> NothingToMeasure:
-    """The same error anew: one that was raised holds on to the frames it came through, and with them to the model."""
-    if isinstance(error, NothingToMeasure):
-        return type(error)(str(error), error.detail)
-    return NothingToMeasure(str(error))
 
 
 def itself(role: Role) -> str:
