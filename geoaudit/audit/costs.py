@@ -44,8 +44,8 @@ SCORED_IN_FULL = 1 / 3
 CONTROLS, DOSES, FROM_ITS_LAYER = 20, 6, 0.6
 """Controls of one direction, passes until each has its dose, and the share of the layers that an addition runs."""
 SCOPES = 4
-RANKS, RANK_DOSES = 6, 5
-"""Sizes of subspace, and passes until each control of one has its dose."""
+RANKS, RANK_DOSES, MATCHED_ON = 4, 5, 8
+"""Sizes of subspace, and passes over eight prompts until each control of one has its dose."""
 CPU_CORE_FLOPS = 0.2e12
 """bf16 prefill of a small model on one AVX-512 core; the rule of thumb until a run was timed."""
 ACCELERATOR_FLOPS = 50e12
@@ -128,7 +128,8 @@ def _passes(
             return CONTROLS * DOSES * FROM_ITS_LAYER * harmless + SCOPES * (harmful + harmless)
         case SubspaceAblation():
             texts = _texts(need, data)
-            return RANKS * CONTROLS * RANK_DOSES * (_tokens(texts) + POST_TOKENS * len(texts))
+            held_out = _tokens(texts) + POST_TOKENS * len(texts)
+            return RANKS * CONTROLS * held_out * (1 + RANK_DOSES * MATCHED_ON / max(len(texts), 1))
         case Transfer():
             return harmful + 2 * harmless
 

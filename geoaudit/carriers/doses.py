@@ -21,14 +21,15 @@ ROUNDS = 7
 """Evaluations after the first, at most. The dose found is on the safe side of the target."""
 
 
-def matched_doses(kl_of: Callable[[Floats], Floats], n: int, target: float) -> tuple[Floats, Floats]:
+def matched_doses(kl_of: Callable[[Floats, NDArray[np.int64]], Floats], n: int, target: float) -> tuple[Floats, Floats]:
     """For each of n controls the greatest dose tried whose KL does not exceed the target's.
 
     KL grows with the square of a small dose, so the next dose is guessed from that, between the greatest one known to
     be below the target and the least known to be above it. It ends where every KL is within a tenth of the target.
 
     Args:
-        kl_of: doses [n] -> mean KL [n], nats; called `ROUNDS` + 1 times at most.
+        kl_of: doses [m] of the controls with the indices [m] -> their mean KL [m], nats; called `ROUNDS` + 1 times at
+            most, with the controls that are not matched yet.
         n: controls.
         target: mean KL of the target, nats.
 
@@ -41,13 +42,17 @@ def matched_doses(kl_of: Callable[[Floats], Floats], n: int, target: float) -> t
     high, high_kl = np.full(n, np.inf), np.full(n, np.inf)
     dose = np.full(n, LARGEST_DOSE)
     was_below, again = np.zeros(n, dtype=bool), np.zeros(n, dtype=bool)
+    left = np.arange(n)
     for step in range(ROUNDS + 1):
-        kl = kl_of(dose)
-        below = kl <= target  # NaN is above: such a dose breaks the model
+        kl = np.full(n, np.nan)
+        kl[left] = kl_of(dose[left], left)
+        # NaN is above: such a dose breaks the model
+        below, above = np.zeros(n, dtype=bool), np.zeros(n, dtype=bool)
+        below[left], above[left] = kl[left] <= target, ~(kl[left] <= target)
         low, low_kl = np.where(below, dose, low), np.where(below, kl, low_kl)
-        high, high_kl = np.where(below, high, dose), np.where(below, high_kl, np.where(np.isfinite(kl), kl, np.inf))
-        done = (low >= LARGEST_DOSE) | (low_kl >= 0.9 * target)
-        if done.all():
+        high, high_kl = np.where(above, dose, high), np.where(above, np.where(np.isfinite(kl), kl, np.inf), high_kl)
+        left = np.flatnonzero((low < LARGEST_DOSE) & (low_kl < 0.9 * target))
+        if not left.size:
             break
         again, was_below = (below == was_below) & (step > 0), below
         with np.errstate(invalid="ignore", divide="ignore"):
@@ -55,5 +60,5 @@ def matched_doses(kl_of: Callable[[Floats], Floats], n: int, target: float) -> t
             share = (np.sqrt(0.98 * target) - np.sqrt(low_kl)) / (np.sqrt(high_kl) - np.sqrt(low_kl))
         # between two brackets by interpolation, but halfway where the same bracket moved twice: the curve is bent
         between = low + (high - low) * np.where(again | ~np.isfinite(share), 0.5, np.clip(share, 0.05, 0.95))
-        dose = np.where(done, low, np.where(low > 0, between, np.nan_to_num(shrunk, nan=LARGEST_DOSE)))
+        dose = np.where(low > 0, between, np.nan_to_num(shrunk, nan=LARGEST_DOSE))
     return low, low_kl

@@ -21,6 +21,7 @@ from geoaudit.records import digest
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from geoaudit.carriers.passes import Read
     from geoaudit.model.chat import Rendered
 
 MATCHED_ON = 8
@@ -63,16 +64,15 @@ def _examine(scorer: Scorer, place: Row, controls: Floats) -> Arrays:
     units = torch.from_numpy(controls.astype(np.float32)) * direction.norm()
     added_kl = as_array(scorer.base_kl.kl(passes.added(direction[None], layer, harmless).logits[0], harmless))
 
-    def at(doses: Floats) -> Tensor:
-        scaled: Tensor = units * torch.from_numpy(doses.astype(np.float32))[:, None]
-        return scaled
+    def with_controls(doses: Floats, which: NDArray[np.int64]) -> Read:
+        return passes.added(units[which] * torch.from_numpy(doses.astype(np.float32))[:, None], layer, harmless)
 
-    def kl_of(doses: Floats) -> Floats:
-        mean: Floats = as_array(scorer.base_kl.kl(passes.added(at(doses), layer, harmless).logits, harmless)).mean(-1)
+    def kl_of(doses: Floats, which: NDArray[np.int64]) -> Floats:
+        mean: Floats = as_array(scorer.base_kl.kl(with_controls(doses, which).logits, harmless)).mean(axis=-1)
         return mean
 
     dose, kl = matched_doses(kl_of, len(controls), float(added_kl.mean()))
-    read = passes.added(at(dose), layer, harmless)
+    read = with_controls(dose, np.arange(len(controls)))
     means, harmful = as_array(read.low).mean(axis=1), scorer.base["x_harmful"].mean(axis=0)
     found: Arrays = {
         "added_kl": added_kl,
@@ -151,8 +151,8 @@ def _subspaces(
         )
         others = torch.from_numpy(frames.astype(np.float32))
 
-        def kl_of(doses: Floats, others: Tensor = others) -> Floats:
-            read = passes.ablated_subspaces(others, torch.from_numpy(doses.astype(np.float32)), harmless)
+        def kl_of(doses: Floats, which: NDArray[np.int64], others: Tensor = others) -> Floats:
+            read = passes.ablated_subspaces(others[which], torch.from_numpy(doses.astype(np.float32)), harmless)
             mean: Floats = as_array(base_kl.kl(read.logits, harmless)).mean(axis=-1)
             return mean
 

@@ -133,7 +133,7 @@ def examination_of(parameters: Mapping[str, Any]) -> Examination:
 def subspaces_of(parameters: Mapping[str, Any]) -> SubspaceAblation:
     """Top-k subspaces on held-out prompts, at the layer of the direction in use."""
     direction = parameters.get("direction", "carrier")
-    return SubspaceAblation(search_of(parameters), selecting_of(parameters), direction, parameters["n"])
+    return SubspaceAblation(search_of(parameters), selecting_of(parameters), direction, parameters["n_held_out"])
 
 
 def cells_of(parameters: Mapping[str, Any]) -> Cells:

@@ -219,8 +219,8 @@ CARRIER: tuple[Measure, ...] = (
             "fraction": Parameter(
                 "Share of the plateau effect that the least k must reach.", "float", 0.9, low=0.5, high=1.0
             ),
-            "n": Parameter(
-                "Held-out harmful prompts, from the start of the source's fixed order.", "int", low=8, profile=True
+            "n_held_out": Parameter(
+                "Held-out harmful prompts, from the start of the source's fixed order.", "int", 32, low=8, high=128
             ),
         },
     ),

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 CONTROLS = 20
 """Matched controls: the least with which a rank p-value can reach 0.05 (1/21), and one to spare."""
 CONTROL_SEED = 20260616
-MOST_RANK = 5
+MOST_RANK = 4
 """Largest subspace that is ablated."""
 LEAST_KEPT = 20
 """Prompts of a kind that a filter must leave."""

@@ -204,11 +204,11 @@ def test_the_needs_of_a_carrier():
     refused = for_carrier({**GIVEN, "contrast": "refused"})
     assert Cells(64, ChatSetting()) in refused
     assert search_of({**GIVEN, "contrast": "refused"}) in refused
-    rank = for_causal_rank({**GIVEN, "n": 48})
+    rank = for_causal_rank({**GIVEN, "n_held_out": 48})
     assert rank[:-1] == needs
-    assert rank[-1] == subspaces_of({**GIVEN, "n": 48})
+    assert rank[-1] == subspaces_of({**GIVEN, "n_held_out": 48})
     assert (rank[-1].n, rank[-1].direction) == (48, "carrier")
-    assert subspaces_of({**GIVEN, "n": 48, "direction": "nearest"}).direction == "nearest"
+    assert subspaces_of({**GIVEN, "n_held_out": 48, "direction": "nearest"}).direction == "nearest"
 
 
 def test_planning_imports_nothing_that_computes():

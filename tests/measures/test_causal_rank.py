@@ -54,7 +54,7 @@ def effects(
 
 def ranked(subspaces: SubspaceEffects, evidence=None, **parameters) -> Measurement:
     return measured(
-        causal_rank, evidence or made_evidence(subspaces=subspaces), **{"n": N, "fraction": 0.9, **parameters}
+        causal_rank, evidence or made_evidence(subspaces=subspaces), **{"n_held_out": N, "fraction": 0.9, **parameters}
     )
 
 

@@ -204,7 +204,7 @@ def test_missing_evidence_is_no_value(measure):
     def of(need):
         raise NothingToMeasure("activations are NaN")
 
-    with pytest.raises(NothingToMeasure, match="activations are NaN|no other checkpoint"):
+    with pytest.raises(NothingToMeasure, match=r"activations are NaN|no other checkpoint"):
         dotted(measure.function)(small(measure), Evidence("ckpt", of))
 
 
