@@ -241,7 +241,7 @@ def test_one_planted_direction_has_causal_rank_one(planted):
     from tests.measures.benches import SHARED, evidence_of, open_bench
 
     evidence = evidence_of(open_bench(planted(layer=3, position=-2), SHARED))
-    found = measured(causal_rank, evidence, n=16, n_validation=8, fraction=0.9)
+    found = measured(causal_rank, evidence, n_held_out=16, n_validation=8, fraction=0.9)
     assert (found.estimate, found.low, found.high, found.flags) == (1, 1, 1, ())
     assert found.detail["causal"]["layer"] == 3
     assert found.detail["causal"]["by_k"][0]["drop"] > 1
