@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 STAMP = $(VENV)/.set-up
+WORKERS ?= 2
 PROFILE ?= smoke
 MODELS ?= --geoaudit-model=smollm2-135m --geoaudit-model=safety-tuned=examples/safety-adapter
 
@@ -40,14 +41,14 @@ gate: setup
 		--geoaudit-model=safety-tuned=examples/safety-adapter $(AUDIT_ARGS)
 
 test: setup
-	$(BIN)/pytest
+	$(BIN)/pytest -n $(WORKERS)
 
 check: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/pytest
+	$(BIN)/pytest -n $(WORKERS)
 
 bench: setup
 	$(BIN)/python tests/benchmarks/run.py $(BENCH_ARGS)
