@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geoaudit import judges
+from geoaudit.carriers.doses import LARGEST_DOSE, ROUNDING
 from geoaudit.carriers.resample import base_cosine, scored_rows
 from geoaudit.carriers.select import Selecting, scaled
 from geoaudit.carriers.table import Examined, SearchTable
@@ -28,6 +29,8 @@ LEAST_AUROC = 0.95
 LEAST_KEPT = 20
 """Filtered prompts of a kind; scores of fewer say nothing."""
 LARGEST_P = 0.05
+LEAST_MATCHED = 0.5
+"""Share of the target's KL from which on a control counts as one."""
 SINK_FACTOR, SINK_KL = 2.0, 0.01
 """Sparing the first token matters where it changes KL by this factor, if the larger one is at least this many nats."""
 
@@ -40,6 +43,17 @@ def rank_p(target: float, controls: Floats) -> float:
     A control without a number counts as doing as much, and so does every one where the target has none.
     """
     return float((1 + np.sum(~(controls < target))) / (1 + controls.size))
+
+
+def where_matched(values: Floats, dose: Floats, kl: Floats, target_kl: float) -> Floats:
+    """Values of controls, NaN for those that were hardly applied: a control that does nothing is beaten by anything.
+
+    A control is matched at half of the target's KL or more, or where even the greatest dose disturbs less. Beside a
+    target whose KL is rounding there is nothing to match but that some dose was given.
+    """
+    least = LEAST_MATCHED * target_kl if target_kl > ROUNDING else -np.inf
+    matched = (dose >= LARGEST_DOSE) | ((dose > 0) & (kl >= least))
+    return np.where(matched, values, np.nan)
 
 
 def controls_needed(largest_p: float = LARGEST_P) -> int:
@@ -66,7 +80,7 @@ def uninducible(
         reasons.append(
             f"too few controls: {examined.control_s_refuse.size} KL-matched directions, {controls_needed()} are needed"
         )
-    elif (p := rank_p(target, scaled_all(examined.control_s_refuse, c0))) > LARGEST_P:
+    elif (p := rank_p(target, _controls(examined, c0))) > LARGEST_P:
         m = examined.control_s_refuse.size
         reasons.append(
             f"adding it brings harmless prompts no nearer to harmful ones (S̃ {target:.2f}) than "
@@ -88,6 +102,12 @@ def uninducible(
         if not total > 2 * c0:
             reasons.append(f"its total {total:.3f} is not above 2c₀ = {2 * c0:.3f}, the score of no intervention")
     return [Flag("uninducible-carrier", "stops", "; ".join(reasons))] if reasons else []
+
+
+def _controls(examined: Examined, c0: float) -> Floats:
+    """S̃ of the controls, NaN where one was not matched."""
+    target = float(np.mean(examined.added_kl))
+    return where_matched(scaled_all(examined.control_s_refuse, c0), examined.control_dose, examined.control_kl, target)
 
 
 def scaled_all(cosines: Floats, c0: float) -> Floats:
@@ -189,7 +209,7 @@ def examined_detail(table: SearchTable, index: int, c0: float, examined: Examine
             "induce": _all(examined.control_induce),
         },
         "target": {"s_refuse_scaled": shown(target), "induce": shown(float(np.mean(table.arditi.induce[index])))},
-        "p": shown(rank_p(target, controls)),
+        "p": shown(rank_p(target, _controls(examined, c0))),
         "scopes": {name: _scope(scope.kl, scope.bypass) for name, scope in examined.scopes.items()},
     }
 

@@ -22,7 +22,7 @@ from geoaudit.carriers.table import SubspaceEffects
 from geoaudit.errors import NothingToMeasure
 from geoaudit.geometry.directions import differences, norms
 from geoaudit.measures.carrier import Carrier, find
-from geoaudit.measures.carrier_checks import LARGEST_P, controls_needed, rank_p
+from geoaudit.measures.carrier_checks import LARGEST_P, controls_needed, rank_p, where_matched
 from geoaudit.measures.carrier_needs import HELD_OUT, subspaces_of
 from geoaudit.measures.carrier_selection import RESAMPLES, SEED, shown
 from geoaudit.measures.evidence import Evidence
@@ -111,7 +111,7 @@ def _within_controls(effects: SubspaceEffects, k: int) -> list[Flag]:
     """The check `within-controls`: a subspace that does no more than others that disturb the model as much."""
     m = effects.controls.shape[1]
     drop, controls = _drops(effects)
-    p = rank_p(float(drop[k - 1]), controls[k - 1])
+    p = _p(effects, drop, controls, k - 1)
     if p <= LARGEST_P:
         return []
     if m < controls_needed():
@@ -147,6 +147,12 @@ def _drops(effects: SubspaceEffects) -> tuple[Floats, Floats]:
     return base - effects.ablated.mean(axis=1), base - effects.controls.mean(axis=2)
 
 
+def _p(effects: SubspaceEffects, drop: Floats, controls: Floats, i: int) -> float:
+    """Rank p-value of the top-(i + 1) subspace; a control that was hardly applied counts as doing as much."""
+    applied = where_matched(controls[i], effects.control_dose[i], effects.control_kl[i], float(effects.kl[i]))
+    return rank_p(float(drop[i]), applied)
+
+
 def _held_out(effects: SubspaceEffects) -> PromptSet | None:
     """The prompts that were scored, if they are the built-in ones."""
     whole = load(HELD_OUT)
@@ -171,7 +177,7 @@ def _detail(effects: SubspaceEffects, effect: Floats, fraction: float) -> dict[s
             "drop": shown(float(drop[i])),
             "controls": [shown(float(value)) for value in controls[i]],
             "effect": shown(float(effect[i])),
-            "p": shown(rank_p(float(drop[i]), controls[i])),
+            "p": shown(_p(effects, drop, controls, i)),
             "kl": shown(float(effects.kl[i])),
             "control_kl": [shown(float(value)) for value in effects.control_kl[i]],
             "control_dose": [shown(float(value)) for value in effects.control_dose[i]],

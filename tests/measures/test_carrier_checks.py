@@ -48,6 +48,28 @@ def stopped(found: Measurement, name: str) -> str:
     return sentence
 
 
+def unapplied(dose: float, kl: float):
+    """Controls that beat nothing, because they were given next to nothing."""
+
+    def look(table: SearchTable, place: tuple[int, int]) -> Examined:
+        found = beaten_controls(table, place)
+        m = found.control_dose.size
+        return dataclasses.replace(found, control_dose=np.full(m, dose), control_kl=np.full(m, kl))
+
+    return look
+
+
+@pytest.mark.parametrize(("dose", "kl"), [(0.0, 0.0), (0.3, 0.01), (1.0, math.nan)])
+def test_controls_that_were_hardly_applied_are_not_beaten(dose, kl):
+    found = measured(carrier_layer, made_evidence(examined=unapplied(dose, kl)))
+    assert "20 of 20 KL-matched controls do" in stopped(found, "uninducible-carrier")
+    assert found.detail["examined"]["p"] == 1.0
+
+
+def test_controls_that_disturb_less_at_the_greatest_dose_are_controls():
+    assert measured(carrier_layer, made_evidence(examined=unapplied(4.0, 0.01))).flags == ()
+
+
 # --- controls --------------------------------------------------------------------------------------------------------
 
 

@@ -245,3 +245,11 @@ def test_one_planted_direction_has_causal_rank_one(planted):
     assert (found.estimate, found.low, found.high, found.flags) == (1, 1, 1, ())
     assert found.detail["causal"]["layer"] == 3
     assert found.detail["causal"]["by_k"][0]["drop"] > 1
+
+
+def test_subspaces_that_were_hardly_applied_are_not_beaten() -> None:
+    whole = effects(plateau_at(1))
+    assert not any(flag.name == "within-controls" for flag in ranked(whole).flags), "the naive rank"
+    none = np.zeros_like(whole.control_dose)
+    idle = dataclasses.replace(whole, control_dose=none, control_kl=none)
+    assert [flag.effect for flag in ranked(idle).flags if flag.name == "within-controls"] == ["stops"]
