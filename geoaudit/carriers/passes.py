@@ -24,13 +24,12 @@ import torch
 from torch import Tensor
 
 from geoaudit.interventions.edits import ablate, ablate_subspace, add, affine
+from geoaudit.model.batches import packed, shared_prefix
 from geoaudit.model.chat import Rendered
 from geoaudit.model.hooks import Edit, Place, captured, edited, skipped_below
 from geoaudit.model.loaded import LoadedModel
-from geoaudit.model.prefix import last_index, prefill, shared_prefix
+from geoaudit.model.prefix import last_index, prefill
 
-TOKENS_AT_ONCE = 2048
-"""Tokens in one pass, about: enough to keep the cores busy, and little enough for their caches."""
 MOST_STREAM_BYTES = 2 * 1024**3
 """Of the unedited stream; beyond it single-layer edits run from the first layer."""
 
@@ -226,11 +225,10 @@ class Passes:
         """
         loaded = self.loaded
         places: list[Place] = [("resid_post", layer) for layer in self.low_layers]
-        order = sorted(range(len(prompts)), key=lambda i: len(self.rendered[prompts[i]].ids))
         logits: list[Tensor | None] = [None] * len(prompts)
         low: list[Tensor | None] = [None] * len(prompts)
-        for part in self._batches([prompts[i] for i in order], copies):
-            where, order = order[: len(part)], order[len(part) :]
+        for where in packed([len(self.rendered[i].ids) - self.shared for i in prompts], copies):
+            part = [prompts[column] for column in where]
             batch = [self.rendered[i] for i in part]
             last = last_index(batch, self.shared).repeat(copies).to(loaded.device)
             rows = torch.arange(len(last), device=loaded.device)
@@ -252,8 +250,8 @@ class Passes:
                 keep(part, seen, at_low)
             made = loaded.logits(outputs.last_hidden_state[rows, last]).float().cpu().reshape(copies, len(batch), -1)
             read = torch.stack(list(at_low.values())).mean(dim=0).reshape(copies, len(batch), -1)
-            for column, index in enumerate(where):
-                logits[index], low[index] = made[:, column], read[:, column]
+            for row, column in enumerate(where):
+                logits[column], low[column] = made[:, row], read[:, row]
         return Read(
             torch.stack([one for one in logits if one is not None], dim=1),
             torch.stack([one for one in low if one is not None], dim=1),
@@ -263,16 +261,6 @@ class Passes:
         suffixes = [prompt.ids[self.shared :] for prompt in batch]
         width = max(map(len, suffixes))
         return torch.tensor([[*suffix, *[suffix[-1]] * (width - len(suffix))] for suffix in suffixes])
-
-    def _batches(self, prompts: Sequence[int], copies: int) -> list[list[int]]:
-        """Prompts that are sorted by length, cut so that a pass holds about `TOKENS_AT_ONCE` tokens."""
-        found: list[list[int]] = []
-        for index in prompts:
-            width = len(self.rendered[index].ids) - self.shared
-            if not found or (len(found[-1]) + 1) * width * copies > TOKENS_AT_ONCE:
-                found.append([])
-            found[-1].append(index)
-        return found
 
 
 def _by_candidate(edit: Edit, copies: int, *, spare_first: bool = False) -> Edit:

@@ -5,7 +5,7 @@ What is scored, and why no more, is told in `search`; how passes are shared, in 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -15,9 +15,12 @@ from numpy.typing import NDArray
 
 from geoaudit.carriers.select import Row, Selecting
 from geoaudit.errors import RequestError
+from geoaudit.model.batches import shared_prefix
 from geoaudit.records import digest
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from geoaudit.carriers.passes import Passes
     from geoaudit.carriers.scores import Base
     from geoaudit.model.chat import Rendered
@@ -27,9 +30,11 @@ Floats = NDArray[np.float64]
 Arrays = dict[str, NDArray[Any]]
 
 GROUP = 24
-"""Candidates that are screened together."""
-STEP_TOKENS = 384
-"""Tokens in one step of the screening, about: few enough to stop early, enough to keep two CPU cores busy."""
+"""Candidates that are ablated together."""
+POOL_TOKENS = 4096
+"""Tokens of the prefixes of candidates that are screened together, about: two passes."""
+STEP_TOKENS = 512
+"""Tokens in one step of the screening, at least: few enough to stop early, enough to keep two CPU cores busy."""
 
 
 class ArrayRows(Protocol):
@@ -113,8 +118,8 @@ class Scorer:
 
     @cached_property
     def base(self) -> Arrays:
-        """No intervention: refusal scores [n] and COSMIC's representations [n, d] of both classes."""
-        name = self.key("base", self.context)
+        """No intervention: refusal scores [n] and COSMIC's representations [n, d] of both classes, least KL [s]."""
+        name = self.key("unedited", self.context)
         stored = self.rows.get_arrays(name)
         if stored is None:
             stored = self._make_base()
@@ -123,42 +128,54 @@ class Scorer:
 
     def screened(self, places: Sequence[Row], progress: Callable[[int], None]) -> Iterator[tuple[Row, Floats]]:
         """KL [s] of every candidate; NaN on the prompts that were not read before it was given up."""
-        harmless = [len(prompt.ids) for prompt in self.harmless]
-        order = sorted(self.of_harmless, key=lambda i: harmless[i])  # the cheapest first
-        telling: list[Floats] = []
         done = 0
-        for group in self._groups(places):
-            kl = self._group("kl", group, partial(self._screen, order=order), self.how.limit)["kl"]
-            yield from zip(group, kl, strict=True)
-            done += len(group)
-            progress(done)
-            # from then on the prompts first that edits disturb most: candidates are given up sooner, and no other ones
-            telling += [row / np.nanmean(row) for row in kl if np.nanmax(row, initial=0.0) > 0]
-            if telling:
-                felt = np.nan_to_num(np.nanmean(telling, axis=0)) if len(telling) > 1 else np.nan_to_num(telling[0])
-                order = sorted(self.of_harmless, key=lambda i: (-felt[i], harmless[i]))
+        for pool in self._groups(places, self._pool):
+            yield from zip(pool, self._screen(pool, progress, done), strict=True)
+            done += len(pool)
 
-    def _screen(self, group: Sequence[Row], order: Sequence[int]) -> Arrays:
-        return {"kl": self._kl(group, order)}
+    def _screen(self, pool: Sequence[Row], progress: Callable[[int], None], done: int) -> Floats:
+        """KL [G, s] of a pool on more and more harmless prompts, while the mean may still lie within the limit.
+
+        A prompt is read of all candidates that are left before the next one is: passes stay full while candidates are
+        given up, and rows of one prompt need no padding.
+        """
+        kl = np.full((len(pool), len(self.harmless)), np.nan)
+        lengths = [len(prompt.ids) for prompt in self.harmless]
+        unread = sorted(self.of_harmless, key=lengths.__getitem__)  # the cheapest first
+        alive = list(range(len(pool)))
+        prefix = _Prefix(lambda: self.passes.prefix(self._vectors(pool), spare_first=self._spare_first), list(pool))
+        while alive and unread:
+            width = lengths[unread[0]] - self._shared
+            count = max(1, round(STEP_TOKENS / (len(alive) * width)))
+            prompts, unread = unread[:count], unread[count:]
+            make = partial(self._kl, prompts=prompts, prefix=prefix)
+            read = self._group("kl", [pool[i] for i in alive], make, prompts)["kl"]
+            kl[np.ix_(alive, prompts)] = read
+            # what each mean must be at least; a NaN leaves its candidate without any number
+            bounds = np.where(np.isnan(kl[alive]), self.base["least_kl"], kl[alive]).mean(axis=1)
+            broken = np.isnan(read).any(axis=1)
+            kl[[alive[k] for k in np.flatnonzero(broken)]] = np.nan
+            alive = [alive[k] for k in np.flatnonzero(~broken & (bounds <= self.how.limit))]
+            progress(done + len(pool) - (len(alive) if unread else 0))
+        return kl
 
     def added(self, places: Sequence[Row]) -> Iterator[tuple[Row, Arrays]]:
         """Harmless prompts with the candidate added."""
-        yield from self._by_layer("added", places, self._added)
+        yield from self._each("added", _by_layer(places), self._added)
 
     def ablated(self, places: Sequence[Row]) -> Iterator[tuple[Row, Arrays]]:
         """Harmful prompts with the candidate ablated."""
-        yield from self._by_layer("ablated", places, self._ablated)
+        yield from self._each("ablated", self._groups(places, GROUP), self._ablated)
 
     def plainly(self, place: Row) -> Arrays:
         """Everything of one candidate, by plain passes."""
         return self._group("plain", [place], lambda group: self._plainly(group[0]))
 
-    def _by_layer(
-        self, kind: str, places: Sequence[Row], make: Callable[[Sequence[Row]], Arrays]
+    def _each(
+        self, kind: str, groups: Iterable[Sequence[Row]], make: Callable[[Sequence[Row]], Arrays]
     ) -> Iterator[tuple[Row, Arrays]]:
-        """Scores of each candidate, made together with others of its layer."""
-        for layer in dict.fromkeys(place.layer for place in places):
-            group = [place for place in places if place.layer == layer]
+        """Scores of each candidate, made together with those of its group."""
+        for group in groups:
             scores = self._group(kind, group, make)
             for index, place in enumerate(group):
                 yield place, {name: values[index] for name, values in scores.items()}
@@ -228,60 +245,54 @@ class Scorer:
             return {name: np.asarray(value) for name, value in made.items()}
         plain, s = self.passes.plain, len(self.harmless)
         scores, low = as_array(refusal_metric(plain.logits[0], self.refusal_ids)), as_array(plain.low[0])
-        return {"harmful": scores[s:], "harmless": scores[:s], "x_harmful": low[s:], "x_harmless": low[:s]}
+        return {
+            "harmful": scores[s:],
+            "harmless": scores[:s],
+            "x_harmful": low[s:],
+            "x_harmless": low[:s],
+            "least_kl": as_array(self.base_kl.least_kl),
+        }
 
-    def _groups(self, places: Sequence[Row]) -> Iterator[list[Row]]:
+    def _groups(self, places: Sequence[Row], size: int) -> Iterable[list[Row]]:
         """Candidates that share passes: any for ablation at every site, of one layer for an edit there."""
         if self.how.operator == "affine":
-            layers = dict.fromkeys(place.layer for place in places)
-            yield from ([place for place in places if place.layer == layer] for layer in layers)
-        else:
-            yield from (list(places[start : start + GROUP]) for start in range(0, len(places), GROUP))
+            return _by_layer(places)
+        return [list(places[start : start + size]) for start in range(0, len(places), size)]
 
-    def _kl(self, group: Sequence[Row], order: Sequence[int]) -> Floats:
-        """KL [G, s] of a group on more and more harmless prompts, while the mean may still lie within the limit."""
+    @property
+    def _pool(self) -> int:
+        """Candidates whose prefixes are held at once: as many as fill a pass."""
+        return max(GROUP, POOL_TOKENS // max(1, self._shared))
+
+    @cached_property
+    def _shared(self) -> int:
+        """Leading tokens that all prompts share, as `Passes` finds them."""
+        return shared_prefix([*self.harmless, *self.harmful])
+
+    def _kl(self, group: Sequence[Row], prompts: Sequence[int], prefix: _Prefix) -> Arrays:
+        if self.how.operator == "affine":
+            read = self._affine(group, 0.0, prompts)
+        else:
+            read = self.passes.ablated(
+                self._vectors(group), prompts, spare_first=self._spare_first, prefix=prefix.of(group)
+            )
+        return {"kl": as_array(self.base_kl.kl(read.logits, prompts))}
+
+    @property
+    def _spare_first(self) -> bool:
+        return self.how.scope == "every_site_but_first_token"
+
+    def _vectors(self, group: Sequence[Row]) -> Tensor:
         import torch
 
-        from geoaudit.carriers.passes import narrowed
-
-        n = len(self.harmless)
-        least = as_array(self.base_kl.least_kl)
-        kl = np.full((len(group), n), np.nan)
-        vectors = torch.from_numpy(np.stack([self.direction(place) for place in group]))
-        alive = list(range(len(group)))
-        spare = self.how.scope == "every_site_but_first_token"
-        linear = self.how.operator == "linear"
-        prefix = self.passes.prefix(vectors, spare_first=spare) if linear else None
-        length = sum(len(prompt.ids) for prompt in self.harmless) / n - self.passes.shared
-        start = 0
-        while alive and start < n:
-            end = min(n, start + max(1, round(STEP_TOKENS / (len(alive) * length))))
-            prompts = list(order[start:end])
-            if linear:
-                read = self.passes.ablated(vectors[alive], prompts, spare_first=spare, prefix=prefix)
-            else:
-                read = self._affine([group[i] for i in alive], 0.0, prompts)
-            kl[np.ix_(alive, prompts)] = as_array(self.base_kl.kl(read.logits, prompts))
-            # what each mean must be at least; a NaN leaves its candidate without any number
-            bounds = np.where(np.isnan(kl[alive]), least, kl[alive]).mean(axis=1)
-            broken = np.isnan(kl[np.ix_(alive, prompts)]).any(axis=1)
-            kl[[i for i, is_broken in zip(alive, broken, strict=True) if is_broken]] = np.nan
-            kept = [i for i in range(len(alive)) if not broken[i] and bounds[i] <= self.how.limit]
-            if 0 < len(kept) < len(alive):
-                prefix = narrowed(prefix, kept)
-            alive, start = [alive[i] for i in kept], end
-        return kl
+        return torch.from_numpy(np.stack([self.direction(place) for place in group]))
 
     def _added(self, group: Sequence[Row]) -> Arrays:
-        import torch
-
         from geoaudit.carriers.scores import refusal_metric
 
         layer = group[0].layer
         if self.how.operator == "linear":
-            vectors = torch.from_numpy(np.stack([self.direction(place) for place in group]))
-            spare = self.how.scope == "every_site_but_first_token"
-            read = self.passes.added(vectors, layer, self.of_harmless, spare_first=spare)
+            read = self.passes.added(self._vectors(group), layer, self.of_harmless, spare_first=self._spare_first)
         else:
             read = self._affine(group, 1.0, self.of_harmless)
         x = as_array(read.low)
@@ -292,14 +303,10 @@ class Scorer:
         }
 
     def _ablated(self, group: Sequence[Row]) -> Arrays:
-        import torch
-
         from geoaudit.carriers.scores import refusal_metric
 
         if self.how.operator == "linear":
-            vectors = torch.from_numpy(np.stack([self.direction(place) for place in group]))
-            spare = self.how.scope == "every_site_but_first_token"
-            read = self.passes.ablated(vectors, self.of_harmful, spare_first=spare)
+            read = self.passes.ablated(self._vectors(group), self.of_harmful, spare_first=self._spare_first)
         else:
             read = self._affine(group, 0.0, self.of_harmful)
         x = as_array(read.low)
@@ -315,8 +322,7 @@ class Scorer:
         vectors, means = (
             torch.from_numpy(np.stack([of(place) for place in group])) for of in (self.direction, self.mean)
         )
-        spare = self.how.scope == "every_site_but_first_token"
-        return self.passes.affine(vectors, means, coefficient, group[0].layer, prompts, spare_first=spare)
+        return self.passes.affine(vectors, means, coefficient, group[0].layer, prompts, spare_first=self._spare_first)
 
     def _plainly(self, place: Row) -> Arrays:
         from geoaudit.carriers.exhaustive import score_candidate
@@ -335,6 +341,35 @@ class Scorer:
             harmless_mean=self.mean(place),
         )
         return {name: np.asarray(values) for name, values in scores.items()}
+
+
+@dataclass
+class _Prefix:
+    """Keys and values of the shared prefix under the ablation of each candidate of a pool, made when first asked for.
+
+    Always of the whole pool, then narrowed: below float32 they would be others if made of the candidates left.
+    """
+
+    make: Callable[[], Any]
+    held: list[Row]
+    value: Any = None
+    made: bool = False
+
+    def of(self, group: Sequence[Row]) -> Any:
+        """For candidates that are among those of the last call."""
+        from geoaudit.carriers.passes import narrowed
+
+        if not self.made:
+            self.value, self.made = self.make(), True
+        if list(group) != self.held:
+            self.value = narrowed(self.value, [self.held.index(place) for place in group])
+            self.held = list(group)
+        return self.value
+
+
+def _by_layer(places: Sequence[Row]) -> list[list[Row]]:
+    layers = dict.fromkeys(place.layer for place in places)
+    return [[place for place in places if place.layer == layer] for layer in layers]
 
 
 def as_array(values: Any) -> Floats:

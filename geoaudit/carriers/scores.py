@@ -56,7 +56,7 @@ class Base:
         self.least_kl: Tensor = -torch.log1p(KL_EPSILON * within)
         """[n] float64, just below 0: no distribution has a smaller KL (with these epsilons) to the unedited one."""
 
-    def kl(self, edited_logits: Tensor, rows: Sequence[int]) -> Tensor:
+    def kl(self, edited_logits: Tensor, prompts: Sequence[int]) -> Tensor:
         """KL(base || edited) of the next-token distribution, Σ p (log(p + 1e-6) − log(q + 1e-6)), in nats.
 
         p is the unedited model's distribution, q the edited one's. The epsilons keep a suppressed token (logit −inf)
@@ -65,7 +65,7 @@ class Base:
 
         Args:
             edited_logits: [..., m, vocabulary].
-            rows: the m prompts, in that order.
+            prompts: the m prompts, in that order.
 
         Returns:
             float64 [..., m]; NaN where a logit is.
@@ -73,14 +73,19 @@ class Base:
         Raises:
             RequestError: another number of prompts, or another vocabulary.
         """
-        index = list(rows)
+        index = list(prompts)
         if edited_logits.shape[-2:] != (len(index), self._p.shape[-1]):
             raise RequestError(
                 f"a KL compares the same prompts: logits of shape {tuple(edited_logits.shape)} for {len(index)} "
                 f"prompts with a vocabulary of {self._p.shape[-1]}"
             )
-        q = torch.softmax(edited_logits.double(), dim=-1)
-        return (self._p[index] * (self._log[index] - torch.log(q + KL_EPSILON))).sum(dim=-1)
+        rows = edited_logits.reshape(-1, edited_logits.shape[-1])
+        found = torch.empty(len(rows), dtype=torch.float64, device=rows.device)
+        for i, row in enumerate(rows):  # one by one: what is made of a row of a vocabulary stays in a core's cache
+            prompt = index[i % len(index)]
+            log_q = torch.log(torch.softmax(row.double(), dim=-1) + KL_EPSILON)
+            found[i] = (self._p[prompt] * (self._log[prompt] - log_q)).sum()
+        return found.reshape(edited_logits.shape[:-1])
 
 
 def kl_to_base(base_logits: Tensor, edited_logits: Tensor) -> Tensor:

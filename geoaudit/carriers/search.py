@@ -6,8 +6,8 @@ the candidate's own resid_pre, all positions. *Affine* (COSMIC's own default): b
 
 What is left out, and why no rule can miss it (``exhaustive`` leaves out nothing, by plain passes):
 
-* KL first, on few harmless prompts, then on more. A prompt's KL has a least value that its unedited distribution alone
-  implies (`scores.Base.least_kl`, about −0.001). As soon as what was read and the least of the rest put the mean above
+* KL first, prompt by prompt. A prompt's KL has a least value that its unedited distribution alone implies
+  (`scores.Base.least_kl`, about −0.001). As soon as what was read and the least of the rest put the mean above
   `frontier_kl` (at least the budget) the candidate is *screened*: exact, whatever the other prompts would say.
 * Addition only for candidates within `frontier_kl`.
 * Harmful prompts with the candidate ablated (bypass, S_comply) only for candidates that the budget could admit: mean

@@ -13,10 +13,11 @@ import torch
 from torch import Tensor
 
 from geoaudit.errors import BrokenCheckpoint, RequestError
+from geoaudit.model.batches import TOKENS_AT_ONCE, packed, shared_prefix
 from geoaudit.model.chat import Rendered
 from geoaudit.model.hooks import Place, captured
 from geoaudit.model.loaded import LoadedModel
-from geoaudit.model.prefix import batches, last_index, prefill, run_suffixes, shared_prefix
+from geoaudit.model.prefix import last_index, prefill, run_suffixes
 
 Progress = Callable[[int, int], None]
 """Called with (prompts done, prompts in all) after each batch."""
@@ -28,20 +29,20 @@ def block_means(
     *,
     n_blocks: int = 32,
     blocks: Sequence[int] | None = None,
-    batch_size: int = 32,
+    tokens: int = TOKENS_AT_ONCE,
     progress: Progress | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Mean residual stream at `t_inst`, at every post-instruction position and at every layer, in blocks of prompts.
 
     Prompt i belongs to block i mod `n_blocks`, so a prefix of the prompts fills the blocks evenly. The result depends
-    on the batch size only through floating-point order (1e-4 relative in float32; tested).
+    on how prompts are batched only through floating-point order (1e-4 relative in float32; tested).
 
     Args:
         loaded: the model; active edits apply.
         rendered: n prompts of `loaded.chat`.
         n_blocks: B.
         blocks: the block of each prompt, in [0, B), where it is another.
-        batch_size: prompts in one pass.
+        tokens: in one pass, about.
         progress: told after each batch.
 
     Returns:
@@ -60,7 +61,7 @@ def block_means(
     counts = torch.zeros(n_blocks, dtype=torch.int64)
     of_prompt = torch.arange(len(rendered)) % n_blocks if blocks is None else torch.tensor(list(blocks))
     done = 0
-    for rows, values in at_positions(loaded, rendered, places, batch_size):
+    for rows, values in at_positions(loaded, rendered, places, tokens):
         block = of_prompt[rows]
         sums.index_add_(0, block, values.double())
         counts.index_add_(0, block, torch.ones_like(block))
@@ -72,14 +73,14 @@ def block_means(
 
 
 def last_token(
-    loaded: LoadedModel, rendered: Sequence[Rendered], places: Sequence[Place], batch_size: int = 32
+    loaded: LoadedModel, rendered: Sequence[Rendered], places: Sequence[Place], tokens: int = TOKENS_AT_ONCE
 ) -> Tensor:
     """The stream at the last token of each prompt (position −1), `[n, len(places), d_model]` float32 on the CPU.
 
     Non-finite values are passed on: under an edit they belong to the edit, and whoever scores it has to drop it.
     """
     out = torch.empty(len(rendered), len(places), loaded.d_model)
-    for rows, values in _batches_at(loaded, rendered, places, (-1,), batch_size):
+    for rows, values in _batches_at(loaded, rendered, places, (-1,), tokens):
         out[rows] = values[:, 1]
     return out
 
@@ -91,7 +92,7 @@ def every_layer(loaded: LoadedModel) -> list[Place]:
 
 
 def at_positions(
-    loaded: LoadedModel, rendered: Sequence[Rendered], places: Sequence[Place], batch_size: int = 32
+    loaded: LoadedModel, rendered: Sequence[Rendered], places: Sequence[Place], tokens: int = TOKENS_AT_ONCE
 ) -> Iterator[tuple[list[int], Tensor]]:
     """Batch by batch: which prompts, and their stream `[n, 1 + P, places, d_model]` in float32 on the CPU.
 
@@ -101,7 +102,7 @@ def at_positions(
         RequestError: no prompts.
         BrokenCheckpoint: an activation is NaN or infinite.
     """
-    for rows, values in _batches_at(loaded, rendered, places, loaded.chat.positions, batch_size):
+    for rows, values in _batches_at(loaded, rendered, places, loaded.chat.positions, tokens):
         _check_finite(values)
         yield rows, values
 
@@ -111,14 +112,14 @@ def _batches_at(
     rendered: Sequence[Rendered],
     places: Sequence[Place],
     positions: Sequence[int],
-    batch_size: int,
+    tokens: int,
 ) -> Iterator[tuple[list[int], Tensor]]:
     """The stream of each batch at `t_inst` and at `positions`."""
     if not rendered:
         raise RequestError("no prompts to read activations on")
     shared = shared_prefix(rendered)
     cache = prefill(loaded, rendered[0].ids[:shared])
-    for rows in batches(rendered, batch_size):
+    for rows in packed([len(prompt.ids) - shared for prompt in rendered], tokens=tokens):
         batch = [rendered[i] for i in rows]
         behind = last_index(batch, shared)[:, None] + 1 + torch.tensor(positions)
         index = torch.cat([torch.tensor([[prompt.t_inst - shared] for prompt in batch]), behind], dim=1)

@@ -24,9 +24,10 @@ from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
 
 from geoaudit.errors import BrokenCheckpoint, RequestError
 from geoaudit.model import thinking
+from geoaudit.model.batches import shared_prefix
 from geoaudit.model.chat import Rendered
 from geoaudit.model.loaded import LoadedModel
-from geoaudit.model.prefix import prefill, shared_prefix
+from geoaudit.model.prefix import prefill
 from geoaudit.records import Completion
 
 

@@ -11,7 +11,7 @@ Edits must be the same for a prefix and its suffixes, so prefill inside the cont
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -20,19 +20,6 @@ from torch import Tensor
 from geoaudit.errors import RequestError
 from geoaudit.model.chat import Rendered
 from geoaudit.model.loaded import LoadedModel
-
-
-def shared_prefix(rendered: Sequence[Rendered]) -> int:
-    """Number of leading tokens that all prompts share, at most up to the earliest `t_inst`.
-
-    `t_inst` and all positions behind it stay out of the prefix: they are read, and every prompt keeps a token to run.
-    """
-    if not rendered:
-        return 0
-    # what the lexicographically smallest and largest share, all in between share
-    low, high = min(prompt.ids for prompt in rendered), max(prompt.ids for prompt in rendered)
-    differ = (i for i, (a, b) in enumerate(zip(low, high, strict=False)) if a != b)
-    return min(next(differ, len(low)), min(prompt.t_inst for prompt in rendered))
 
 
 @torch.no_grad()
@@ -94,13 +81,3 @@ def last_logits(loaded: LoadedModel, rendered: Sequence[Rendered], *, shared: in
     rows = torch.arange(len(rendered), device=hidden.device)
     last = last_index(rendered, shared).to(hidden.device)
     return loaded.logits(hidden[rows, last]).float().cpu()
-
-
-def batches(rendered: Sequence[Rendered], batch_size: int) -> Iterator[list[int]]:
-    """Indices of the prompts in batches of neighbours in length, so that little is computed for padding.
-
-    A pure function of the lengths and the order: the same list always gives the same batches.
-    """
-    order = sorted(range(len(rendered)), key=lambda i: len(rendered[i].ids))
-    for start in range(0, len(order), batch_size):
-        yield order[start : start + batch_size]

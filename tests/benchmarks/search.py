@@ -135,16 +135,15 @@ def open_subject(spec: str, options: argparse.Namespace) -> Subject:
 # --- the ways of searching -------------------------------------------------------------------------------------------
 
 
-def fast(subject: Subject, name: str, need: CandidateSearch, repeats: int = 1) -> tuple[Found, Any, Any]:
-    """Our search, directions included: what it found, its table, the means. Seconds: the median of the repeats."""
-    times = []
-    for _ in range(repeats):
-        bench = subject.bench()
-        for answers in need.answered:
-            bench.fulfil(answers)
-        started = time.perf_counter()
-        means, table = bench.fulfil(need.probe), bench.fulfil(need)
-        times.append(time.perf_counter() - started)
+def fast(subject: Subject, name: str, need: CandidateSearch) -> tuple[Found, Any, Any]:
+    """Our search, directions included: what it found, its table, the means."""
+    said(name)
+    bench = subject.bench()
+    for answers in need.answered:
+        bench.fulfil(answers)
+    started = time.perf_counter()
+    means, table = bench.fulfil(need.probe), bench.fulfil(need)
+    seconds = time.perf_counter() - started
     scores: dict[str, dict[Site, float]] = {score: {} for score in SCORES}
     chosen = {}
     for rule, values in (("arditi", table.arditi), ("cosmic", table.cosmic)):
@@ -157,7 +156,7 @@ def fast(subject: Subject, name: str, need: CandidateSearch, repeats: int = 1) -
         if need.selecting is None or need.selecting.rule == rule:
             chosen[rule] = choice(rows, rule, table.n_layers, c0(table))
     reported = sum(not row.excluded for row in table.candidates)
-    return Found(name, float(np.median(times)), reported, len(table.candidates), scores, chosen), table, means
+    return Found(name, seconds, reported, len(table.candidates), scores, chosen), table, means
 
 
 def reference(subject: Subject, refusal_ids: Sequence[int], every: int, kept: Path | None) -> Found:
@@ -261,23 +260,28 @@ def said(text: str) -> None:
 
 
 def compare(subject: Subject, options: argparse.Namespace) -> list[Found]:
-    """Time and compare every way of searching one model: the reference first, then ours, then the exhaustive one."""
+    """Time and compare every way of searching one model.
+
+    Ours run before the reference and again after it: a machine that is slower for a while is slower for both.
+    """
     need = subject.need
-    found = []
-    for name, way in (
-        ("ours, winner (arditi)", replace(need, search="winner", selecting=Selecting("arditi", KL_BUDGET))),
-        ("ours, winner (cosmic)", replace(need, search="winner", selecting=Selecting("cosmic", KL_BUDGET))),
-        ("ours, frontier", replace(need, search="frontier")),
-        ("ours, frontier, every layer", replace(need, search="frontier", max_layer_fraction=1.0)),
-    ):
-        said(name)
-        made, table, means = fast(subject, name, way, options.repeats)
-        found.append(made)
+    ways = {
+        "ours, winner (arditi)": replace(need, search="winner", selecting=Selecting("arditi", KL_BUDGET)),
+        "ours, winner (cosmic)": replace(need, search="winner", selecting=Selecting("cosmic", KL_BUDGET)),
+        "ours, frontier": replace(need, search="frontier"),
+        "ours, frontier, every layer": replace(need, search="frontier", max_layer_fraction=1.0),
+    }
+    rounds = [[fast(subject, name, way) for name, way in ways.items()]]
+    _, table, means = rounds[0][-1]
     refusal_ids = subject.loaded.tokenizer.convert_tokens_to_ids(list(table.refusal_tokens))
+    others = [reference(subject, refusal_ids, options.reference_every, options.reference_scores)]
     if options.exhaustive_every:
-        found.append(exhaustively(subject, table, means, refusal_ids, options.exhaustive_every))
-    found = [reference(subject, refusal_ids, options.reference_every, options.reference_scores), *found]
+        others.append(exhaustively(subject, table, means, refusal_ids, options.exhaustive_every))
+    rounds += [[fast(subject, name, way) for name, way in ways.items()] for _ in range(options.rounds - 1)]
     said("")
+    times = np.array([[made.seconds for made, _, _ in each] for each in rounds])
+    ours = [replace(made, seconds=float(np.median(times[:, i]))) for i, (made, _, _) in enumerate(rounds[0])]
+    found = [others[0], *ours, *others[1:]]
     n, m = need.probe.n_train, need.n_validation
     print(
         f"\n\n{subject.name}, {subject.dtype}, {torch.get_num_threads()} threads: {subject.loaded.chat.n_post} "
@@ -285,7 +289,8 @@ def compare(subject: Subject, options: argparse.Namespace) -> list[Found]:
         f"{KL_BUDGET:g}, frontier up to {need.frontier_kl:g}, refusal tokens {' '.join(table.refusal_tokens)}"
     )
     print(
-        f"own answers, made before and not counted: {subject.answer_seconds:.1f} s; ours: median of {options.repeats}\n"
+        f"own answers, made before and not counted: {subject.answer_seconds:.1f} s; ours: median of {options.rounds}, "
+        f"{np.round(times, 1).tolist()}\n"
     )
     print_seconds(found)
     print_differences(found)
@@ -349,6 +354,6 @@ def main(arguments: Sequence[str] = ()) -> list[list[Found]]:
     parser.add_argument("--reference-every", type=int, default=7, help="score every k-th candidate, scale up the time")
     parser.add_argument("--reference-scores", type=Path, help="folder where the reference's scores are kept and read")
     parser.add_argument("--exhaustive-every", type=int, default=7, help="the same of the exhaustive search; 0: none")
-    parser.add_argument("--repeats", type=int, default=1, help="of our searches; the median is shown")
+    parser.add_argument("--rounds", type=int, default=2, help="of our searches: before the reference and after it")
     options = parser.parse_args(arguments)
     return [compare(open_subject(spec, options), options) for spec in options.model or MODELS]

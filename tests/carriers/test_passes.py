@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor
 from geoaudit.carriers import passes
 from geoaudit.carriers.passes import Passes, Read
 from geoaudit.interventions.edits import ablate, ablate_subspace, add, affine
+from geoaudit.model.batches import packed
 from geoaudit.model.hooks import Edit, Place, captured, edited, every_site, skipped_below
 from geoaudit.model.loaded import LoadedModel
 from tests.model.families import FAMILIES, PROMPTS, tiny_loaded
@@ -113,7 +115,7 @@ def test_without_kept_streams_and_in_small_batches(family, monkeypatch):
     r = vectors(loaded)
     whole = opened(loaded)
     monkeypatch.setattr(passes, "MOST_STREAM_BYTES", 0)
-    monkeypatch.setattr(passes, "TOKENS_AT_ONCE", 8)
+    monkeypatch.setattr(passes, "packed", partial(packed, tokens=8))
     other = opened(loaded)
     assert not other._streams
     assert whole._streams

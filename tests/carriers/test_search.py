@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from geoaudit.carriers import scorer
 from geoaudit.carriers.resample import scored_rows
 from geoaudit.carriers.scorer import Field, How, Scorer
 from geoaudit.carriers.scores import kl_to_base, refusal_metric
@@ -106,7 +107,7 @@ def run(
     rows=None, dtype="float32", fraction=1.0, n=N, tokens=("tell", "draw"), open_model=None, progress=None, **how
 ) -> SearchTable:
     found = world(dtype)
-    scorer = Scorer(
+    made = Scorer(
         open_model or (lambda: found["loaded"]),
         found["harmful"][:n],
         found["harmless"][:n],
@@ -117,7 +118,7 @@ def run(
         lambda *parts: digest([dtype, *parts]),
     )
     return search(
-        scorer,
+        made,
         refusal_tokens={text: TOKENS[text] for text in tokens},
         inputs={"a": "b"},
         progress=progress or (lambda done, total: None),
@@ -222,30 +223,32 @@ def scored(monkeypatch):
     for kind in ("kl", "added", "ablated"):
         made = getattr(Scorer, f"_{kind}")
 
-        def counted(self, group, *more, kind=kind, made=made):
+        def counted(self, group, *more, kind=kind, made=made, **named):
             seen.append((kind, [place.layer for place in group]))
-            return made(self, group, *more)
+            return made(self, group, *more, **named)
 
         monkeypatch.setattr(Scorer, f"_{kind}", counted)
     return seen
 
 
-WHOLE = [("kl", [1, 2] * 3), ("added", [1] * 3), ("added", [2] * 3), ("ablated", [1] * 3), ("ablated", [2] * 3)]
-
-
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-@pytest.mark.parametrize("done", [0, 1, 2, 4])
-def test_a_killed_search_goes_on_to_the_same_table_and_scores_nothing_twice(scored, dtype, done):
+def test_a_killed_search_goes_on_to_the_same_table_and_scores_nothing_twice(scored, dtype, monkeypatch):
+    monkeypatch.setattr(scorer, "STEP_TOKENS", 130)
     whole = run(dtype=dtype)
-    assert scored == WHOLE
-    scored.clear()
-    rows = MemoryRows(lives=1 + done)  # the row of no intervention, then groups of candidates
-    with pytest.raises(Killed):
-        run(rows, dtype)
-    assert scored == WHOLE[: done + 1], "the last group was scored, and lost while it was written"
-    scored.clear()
-    assert same(run(rows.again(), dtype), whole)
-    assert scored == WHOLE[done:]
+    steps = list(scored)
+    rounds = len(steps) - 3
+    assert rounds >= 3, "the prompts are read a few at a time"
+    assert steps[:rounds] == [("kl", [1, 2] * 3)] * rounds
+    assert steps[rounds:] == [("added", [1] * 3), ("added", [2] * 3), ("ablated", [1, 2] * 3)]
+    for done in range(len(steps)):
+        scored.clear()
+        rows = MemoryRows(lives=1 + done)  # the row of no intervention, then groups of candidates
+        with pytest.raises(Killed):
+            run(rows, dtype)
+        assert scored == steps[: done + 1], "the last group was scored, and lost while it was written"
+        scored.clear()
+        assert same(run(rows.again(), dtype), whole)
+        assert scored == steps[done:]
 
 
 def test_a_search_that_was_killed_before_anything_was_written_starts_again(scored):
@@ -268,7 +271,8 @@ def test_rows_of_other_prompts_tokens_or_edits_are_not_used(scored, other):
     run(rows)
     scored.clear()
     run(rows, **other)
-    assert sum(len(layers) for kind, layers in scored if kind == "kl") == 6
+    assert {layer for kind, layers in scored if kind == "kl" for layer in layers} == {1, 2}
+    assert sum(len(layers) for kind, layers in scored if kind == "added") == 6
 
 
 def test_progress_rises_to_the_end():
@@ -308,7 +312,9 @@ def strict(exhaustive) -> tuple[SearchTable, float, float]:
     """A search with a budget and a frontier among the candidates."""
     means = np.sort(np.nanmean(exhaustive.arditi.kl[[1, 2, 4, 5, 7, 8]], axis=1))
     budget, frontier = float(means[:2].mean()), float(means[2:4].mean())
-    return run(kl_budget=budget, frontier_kl=frontier), budget, frontier
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(scorer, "STEP_TOKENS", 1)  # one prompt at a time
+        return run(kl_budget=budget, frontier_kl=frontier), budget, frontier
 
 
 def test_screened_candidates_lie_beyond_the_frontier_and_have_no_scores(strict, exhaustive):
@@ -363,7 +369,7 @@ def test_the_winner_is_that_of_the_exhaustive_search(exhaustive, rule, rank, lev
 
 def test_a_least_kl_that_is_not_known_would_screen_wrongly(exhaustive):
     """The bound lies below every KL that was measured, and below zero by next to nothing."""
-    scorer = Scorer(
+    made = Scorer(
         lambda: world("float32")["loaded"],
         world("float32")["harmful"],
         world("float32")["harmless"],
@@ -373,7 +379,7 @@ def test_a_least_kl_that_is_not_known_would_screen_wrongly(exhaustive):
         MemoryRows(),
         lambda *parts: digest(list(parts)),
     )
-    least = scorer.base_kl.least_kl.numpy()
+    least = made.base_kl.least_kl.numpy()
     assert (least > -1e-4).all()
     assert (least < 0).all()
     assert np.nanmin(exhaustive.arditi.kl) > least.max()
@@ -382,9 +388,9 @@ def test_a_least_kl_that_is_not_known_would_screen_wrongly(exhaustive):
 def test_a_candidate_whose_scores_are_nan_is_never_chosen(monkeypatch):
     made = Scorer._kl
 
-    def broken(self, group, order):
-        found = made(self, group, order)
-        found[[place.layer == 2 for place in group]] = np.nan
+    def broken(self, group, *more, **named):
+        found = made(self, group, *more, **named)
+        found["kl"][[place.layer == 2 for place in group]] = np.nan
         return found
 
     monkeypatch.setattr(Scorer, "_kl", broken)

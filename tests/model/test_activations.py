@@ -43,10 +43,10 @@ def test_block_means_are_the_means_of_each_prompt_alone(name):
 
 
 @pytest.mark.parametrize("name", ["llama", "gemma2", "gpt2", "mixtral"])
-def test_batch_size_does_not_matter(name):
+def test_how_prompts_are_batched_does_not_matter(name):
     loaded = tiny_loaded(name)
     rendered = rendered_prompts(loaded) * 3
-    results = [block_means(loaded, rendered, n_blocks=4, batch_size=size)[1] for size in (1, 2, 7, 32)]
+    results = [block_means(loaded, rendered, n_blocks=4, tokens=size)[1] for size in (1, 20, 100, 2048)]
     for other in results[1:]:
         np.testing.assert_allclose(other, results[0], atol=1e-5 * np.abs(results[0]).max())
 
@@ -86,8 +86,10 @@ def test_blocks_may_be_told():
 def test_progress_is_told():
     loaded = tiny_loaded()
     told = []
-    block_means(loaded, rendered_prompts(loaded), batch_size=2, progress=lambda *done: told.append(done))
-    assert told == [(2, 5), (4, 5), (5, 5)]
+    block_means(loaded, rendered_prompts(loaded), tokens=20, progress=lambda *done: told.append(done))
+    assert len(told) > 2
+    assert told[-1] == (5, 5)
+    assert [done for done, _ in told] == sorted({done for done, _ in told})
 
 
 def test_no_chat_format_is_read_at_the_last_token():
@@ -125,7 +127,7 @@ def test_last_token(name):
     loaded = tiny_loaded(name)
     rendered = rendered_prompts(loaded)
     expected = streams(loaded, rendered)[:, -1]
-    ours = last_token(loaded, rendered, [("resid_pre", 1), ("resid_post", loaded.n_layers - 1)], batch_size=2)
+    ours = last_token(loaded, rendered, [("resid_pre", 1), ("resid_post", loaded.n_layers - 1)], tokens=20)
     assert (ours.shape, ours.dtype) == ((5, 2, 32), torch.float32)
     np.testing.assert_allclose(ours[:, 0], expected[:, 1], atol=1e-4)
     np.testing.assert_allclose(ours[:, 1], expected[:, -1], atol=1e-4)

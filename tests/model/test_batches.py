@@ -9,7 +9,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from geoaudit.errors import RequestError
-from geoaudit.model.batches import MOST_TOKENS, plan, token_budget
+from geoaudit.model.batches import MOST_TOKENS, TOKENS_OF_A_PASS, packed, plan, token_budget
 
 LENGTHS = st.lists(st.integers(1, 60), max_size=150)
 
@@ -90,3 +90,22 @@ def test_a_plan_needs_nothing_heavy():
     code = "import sys, geoaudit.model.batches; print({'torch', 'numpy', 'transformers'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+@given(LENGTHS, st.integers(1, 30), st.integers(1, 3000))
+def test_passes_hold_every_prompt_once_by_length_and_keep_their_bounds(lengths, copies, tokens):
+    made = list(packed(lengths, copies, tokens))
+    assert sorted(index for batch in made for index in batch) == list(range(len(lengths)))
+    assert [lengths[index] for batch in made for index in batch] == sorted(lengths)
+    for batch in made:
+        padded = max(lengths[index] for index in batch) * len(batch)
+        assert len(batch) == 1 or padded * copies <= tokens
+        assert (padded - sum(lengths[index] for index in batch)) * copies <= TOKENS_OF_A_PASS
+
+
+@given(LENGTHS, st.integers(1, 30), st.integers(1, 3000))
+def test_no_pass_could_take_the_next_prompt_too(lengths, copies, tokens):
+    for batch, following in pairwise(packed(lengths, copies, tokens)):
+        padded = lengths[following[0]] * (len(batch) + 1)
+        wasted = padded - sum(lengths[index] for index in (*batch, following[0]))
+        assert padded * copies > tokens or wasted * copies > TOKENS_OF_A_PASS

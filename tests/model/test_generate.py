@@ -10,10 +10,10 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import AddedToken, GenerationConfig, PreTrainedTokenizerFast
 
 from geoaudit.errors import BrokenCheckpoint, RequestError
+from geoaudit.model.batches import shared_prefix
 from geoaudit.model.chat import Chat, Rendered
 from geoaudit.model.generate import _Chooser, _shared, _text, complete, complete_halving, stop_tokens
 from geoaudit.model.hooks import edited, every_site
-from geoaudit.model.prefix import shared_prefix
 from tests.model.families import FAMILIES, PROMPTS, tiny_loaded
 from tests.model.planted import HARMFUL
 

@@ -7,11 +7,12 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from geoaudit.model.activations import block_means
+from geoaudit.model.batches import shared_prefix
 from geoaudit.model.chat import Chat
 from geoaudit.model.generate import complete
 from geoaudit.model.hooks import edited, every_site
 from geoaudit.model.loaded import LoadedModel
-from geoaudit.model.prefix import last_logits, prefill, shared_prefix
+from geoaudit.model.prefix import last_logits, prefill
 from tests.model.planted import ANSWER, HARMFUL, HARMLESS, LAYERS, REFUSAL, Planted, planted_checkpoint
 
 PLACES = [(2, -1), (1, -2), (3, -3)]

@@ -6,9 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from geoaudit.errors import RequestError
+from geoaudit.model.batches import shared_prefix
 from geoaudit.model.chat import Rendered
 from geoaudit.model.hooks import captured, edited, every_site
-from geoaudit.model.prefix import batches, last_index, last_logits, prefill, run_suffixes, shared_prefix
+from geoaudit.model.prefix import last_index, last_logits, prefill, run_suffixes
 from tests.model.families import FAMILIES, PROMPTS, tiny_loaded
 
 
@@ -140,13 +141,3 @@ def test_the_shared_prefix_is_shared_and_leaves_the_positions(prompts, start):
 
 def test_nothing_is_shared_by_no_prompts():
     assert shared_prefix([]) == 0
-
-
-@settings(deadline=None)
-@given(st.lists(st.integers(1, 9), max_size=20), st.integers(1, 6))
-def test_batches_hold_every_prompt_once_by_length(lengths, size):
-    rendered = [Rendered((0,) * n, t_inst=0, text="") for n in lengths]
-    made = list(batches(rendered, size))
-    assert sorted(i for batch in made for i in batch) == list(range(len(lengths)))
-    assert [lengths[i] for batch in made for i in batch] == sorted(lengths)
-    assert all(len(batch) == size for batch in made[:-1])
