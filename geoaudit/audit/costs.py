@@ -18,11 +18,15 @@ from geoaudit.measures.bench import load_source
 from geoaudit.measures.needs import (
     DIRECT,
     PHASE_NAMES,
+    Beliefs,
     CandidateSearch,
     Categories,
     Cells,
     Completions,
+    CosineProfiles,
     Examination,
+    Intervention,
+    Inversion,
     Judged,
     Need,
     Projections,
@@ -46,6 +50,12 @@ CONTROLS, DOSES, FROM_ITS_LAYER = 20, 6, 0.6
 SCOPES = 4
 RANKS, RANK_DOSES, MATCHED_ON = 4, 5, 8
 """Sizes of subspace, and passes over eight prompts until each control of one has its dose."""
+WORDINGS, QUESTION_TOKENS, MOST_MATCHED = 3, 45, 900
+"""Of the reply-inversion task; prompt tokens on which the doses of its controls are matched, at most."""
+BESIDE = 20
+"""Controls of an intervention that are shown beside the KL-matched ones, about."""
+PROFILES = 1 + 2 * (1 + CONTROLS)
+"""Passes of cosine profiles: without an edit, and with either direction or one of its controls ablated."""
 CPU_CORE_FLOPS = 0.2e12
 """bf16 prefill of a small model on one AVX-512 core; the rule of thumb until a run was timed."""
 ACCELERATOR_FLOPS = 50e12
@@ -100,8 +110,16 @@ def _work(checkpoint: str, need: Need, n_layers: int, data: Path | None) -> Work
         case Judged():
             tokens = whole + prompts * (JUDGE_TEMPLATE_TOKENS + need.completions.max_new_tokens)
             units = float(tokens)
-        case CandidateSearch() | Examination() | SubspaceAblation() | Transfer():
+        case CandidateSearch() | Examination() | SubspaceAblation() | Transfer() | Intervention():
             tokens = int(_passes(need, n_layers, data))
+            units = float(tokens)
+        case CosineProfiles():
+            tokens = PROFILES * (_tokens(texts) + POST_TOKENS * prompts + TEMPLATE_TOKENS)
+            units = float(tokens)
+        case Inversion():
+            asked = WORDINGS * (whole + QUESTION_TOKENS * prompts)
+            edits = FROM_ITS_LAYER * (1 + CONTROLS)  # of two directions, on one of the two kinds of request
+            tokens = int((1 + edits) * asked + 2 * FROM_ITS_LAYER * CONTROLS * DOSES * min(whole, MOST_MATCHED))
             units = float(tokens)
         case _:  # one prefill
             tokens, units = whole, float(whole)
@@ -109,7 +127,7 @@ def _work(checkpoint: str, need: Need, n_layers: int, data: Path | None) -> Work
 
 
 def _passes(
-    need: CandidateSearch | Examination | SubspaceAblation | Transfer, n_layers: int, data: Path | None
+    need: CandidateSearch | Examination | SubspaceAblation | Transfer | Intervention, n_layers: int, data: Path | None
 ) -> float:
     """Prompt tokens of all passes with an intervention; what all prompts begin with is computed once a pass."""
     search = need if isinstance(need, CandidateSearch) else need.search
@@ -130,6 +148,11 @@ def _passes(
             texts = _texts(need, data)
             held_out = _tokens(texts) + POST_TOKENS * len(texts)
             return RANKS * CONTROLS * held_out * (1 + RANK_DOSES * MATCHED_ON / max(len(texts), 1))
+        case Intervention():
+            scored = _tokens(_texts(need, data)) + POST_TOKENS * len(_texts(need, data)) + TEMPLATE_TOKENS
+            layers = FROM_ITS_LAYER if need.scope == "single_layer" else 1.0
+            everyone = 1 + need.n_controls + BESIDE
+            return layers * (everyone * (scored + harmless) + need.n_controls * RANK_DOSES * harmless)
         case Transfer():
             return harmful + 2 * harmless
 
@@ -144,10 +167,14 @@ def _what(need: Need) -> str:
             return "by category"
         case Cells():
             return "by answer"
+        case Beliefs():
+            return "two scores"
         case Projections():
             return "projected"
         case Transfer():
             return f"from {need.source}"
+        case Intervention():
+            return f"{need.operator} {need.target}"
     return ""
 
 
@@ -158,9 +185,9 @@ def _texts(need: Need, data: Path | None) -> list[str]:
             return [case.text for case in cases_of(need, data).cases]
         case Judged():
             return _texts(need.completions, data)
-        case CandidateSearch() | Examination() | Transfer():
+        case CandidateSearch() | Examination() | Transfer() | CosineProfiles() | Inversion():
             sets = sources(need)[-2:]
-        case SubspaceAblation():
+        case SubspaceAblation() | Intervention():
             sets = sources(need)[-1:]
         case _:
             sets = sources(need)

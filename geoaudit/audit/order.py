@@ -10,10 +10,13 @@ from collections.abc import Callable, Iterable
 
 from geoaudit.measures.needs import (
     PHASES,
+    Beliefs,
     CandidateSearch,
     Cells,
+    CosineProfiles,
     Elsewhere,
     Examination,
+    Inversion,
     Judged,
     Need,
     Projections,
@@ -47,13 +50,17 @@ def draws_on(one: Node, family: Family) -> tuple[Node, ...]:
     match need:
         case Judged():
             own = (need.completions,)
-        case Cells():
+        case Cells() | Beliefs():
             own = need.answered
         case Projections():
             own = (need.probe, *refused_and_complied(need), *(need.answered if need.contrast == "refused" else ()))
+        case Inversion():
+            own = (need.probe, Cells(need.probe.n_train, need.probe.chat))
         case CandidateSearch():
             answers = tuple((member, answered) for member in family(name) for answered in need.answered)
             return ((name, need.probe), *((name, cells) for cells in refused_and_complied(need)), *answers)
+        case CosineProfiles():
+            own = need.made_of
         case Examination():
             own = (need.search,)
         case SubspaceAblation():

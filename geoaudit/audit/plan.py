@@ -16,6 +16,7 @@ from geoaudit.audit.profiles import Profile
 from geoaudit.audit.values import check_parameter
 from geoaudit.errors import GeoauditError, RequestError, UnknownName
 from geoaudit.judges.setup import JudgeSetup
+from geoaudit.measures import intervention_needs
 from geoaudit.measures.asking import judges_of, new_tokens, problem, unread
 from geoaudit.measures.bench import Contract, load_source
 from geoaudit.measures.carrier_needs import HELD_OUT, with_preset
@@ -25,13 +26,17 @@ from geoaudit.measures.needs import (
     DIRECT,
     PROBE_HARMFUL,
     PROBE_HARMLESS,
+    Beliefs,
     CandidateSearch,
     Categories,
     Cells,
     ChatSetting,
     Completions,
+    CosineProfiles,
     Elsewhere,
     Examination,
+    Intervention,
+    Inversion,
     Judged,
     Need,
     Probe,
@@ -75,6 +80,7 @@ def resolve(measure: Measure, given: Mapping[str, Any], profile: Profile) -> dic
             raise UnknownName.among(f"parameter of {measure.name}", name, measure.parameters)
     if "preset" in measure.parameters:
         given = with_preset(given)
+    given = intervention_needs.with_scope(given)
     resolved = {
         name: check_parameter(name, parameter, given[name]) if name in given else _default(name, parameter, profile)
         for name, parameter in measure.parameters.items()
@@ -84,6 +90,8 @@ def resolve(measure: Measure, given: Mapping[str, Any], profile: Profile) -> dic
             raise GeoauditError(why)
         for name in unread(resolved["attack"]):  # what the attack does not read is no part of the measurement
             resolved.pop(name, None)
+    if "n_controls" in resolved and (why := intervention_needs.problem(resolved)) is not None:
+        raise GeoauditError(why)
     if resolved.get("refusal") == "partial":
         deaf = [name for name in judges_of(resolved) if name.endswith("-strings")]
         if deaf:
@@ -179,12 +187,21 @@ def sources(need: Need) -> tuple[tuple[Source, int | None], ...]:
             return ((Source(PROBE_HARMFUL[0]), n_train), (Source(PROBE_HARMLESS[0]), n_train))
         case Categories(n_train=n_train):
             return ((Source(PROBE_HARMLESS[0]), n_train),)
-        case Cells():
+        case Cells() | Beliefs():
             return tuple(each for answered in need.answered for each in sources(answered))
-        case CandidateSearch(probe=probe, n_validation=n) | Projections(probe=probe, n_validation=n):
+        case (
+            CandidateSearch(probe=probe, n_validation=n)
+            | Projections(probe=probe, n_validation=n)
+            | Inversion(probe=probe, n_validation=n)
+        ):
             return (*sources(probe), (Source(PROBE_HARMFUL[1]), n), (Source(PROBE_HARMLESS[1]), n))
         case SubspaceAblation(search=search, n=n):
             return (*sources(search), (Source(HELD_OUT), n))
+        case Intervention(search=search, source=source, n=n):
+            return (*sources(search), (source, n))
+        case CosineProfiles(made_of=made_of, n_validation=n):
+            read = tuple(each for one in made_of for each in sources(one))
+            return (*read, (Source(PROBE_HARMFUL[1]), n), (Source(PROBE_HARMLESS[1]), n))
         case Examination(search=search) | Transfer(search=search):
             return sources(search)
         case Elsewhere(need=there):

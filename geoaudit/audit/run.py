@@ -22,7 +22,9 @@ from geoaudit.measures.definition import Against, Measure, Role
 from geoaudit.measures.evidence import Evidence
 from geoaudit.measures.needs import (
     CandidateSearch,
+    CosineProfiles,
     Examination,
+    Intervention,
     Judged,
     Need,
     SubspaceAblation,
@@ -35,9 +37,9 @@ from geoaudit.records import Flag, Measurement, digest
 
 SLOW = 2.0
 """Seconds after which a phase says how far it is."""
-FOLLOWS = (Examination, SubspaceAblation, Transfer)
-"""Needs that look at what a search found. Where it found nothing they have nothing to look at, and the measure says so
-from the rows of the search."""
+FOLLOWS = (Examination, SubspaceAblation, Intervention, Transfer, CosineProfiles)
+"""Needs that look at what a search, or the cells of prompts, found. Where that is nothing they have nothing to look
+at, and the measure says so from the rows before them."""
 
 
 class MeasuringStopped(Exception):

@@ -122,6 +122,12 @@ class Passes:
         r, mu = (each[:, None, :].to(self.loaded.device) for each in (directions, means))
         return self._from_layer(lambda x: affine(x, r, mu, coefficient), layer, len(r), prompts, spare_first)
 
+    def under(self, edit: Edit, copies: int, prompts: Sequence[int], *, layer: int | None, spare_first: bool) -> Read:
+        """Any edit on [C, tokens, d], wherever the stream is written (`layer` None) or at resid_pre of one layer."""
+        if layer is None:
+            return self._everywhere(edit, copies, prompts, spare_first)
+        return self._from_layer(edit, layer, copies, prompts, spare_first)
+
     # --- passes -----------------------------------------------------------------------------------------------------
 
     @torch.no_grad()

@@ -7,7 +7,6 @@ what a permuted label would give, is the measure's.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,9 +20,6 @@ Floats = NDArray[np.float64]
 
 TAU = 4.0
 """Layers over which `c_layer` falls by e (arXiv 2606.16349, Eq. 11)."""
-
-PROFILE_FRACTION = 0.9
-"""Share of the layers, from the first on, over which cosine profiles are compared (Wollschläger et al. 2025)."""
 
 
 class Contrasts(NamedTuple):
@@ -170,57 +166,6 @@ def orthogonalised(direction: NDArray[Any], other: NDArray[Any]) -> Orthogonalis
             f"the two directions are parallel (sine {size:.1g}): nothing is left of one without the other"
         )
     return Orthogonalised(left / size, size)
-
-
-@dataclass(frozen=True, eq=False)
-class Independence:
-    """Cosine profiles of two directions, each with and without the other. Arrays [K], one value a layer kept."""
-
-    change: float
-    """Mean squared change of both profiles, added up; 0: ablating one leaves the other as it was. In [0, 8]."""
-    h_plain: Floats
-    """Mean over prompts of cos(activation, h), unmodified."""
-    h_without_r: Floats
-    """The same with r ablated."""
-    r_plain: Floats
-    r_without_h: Floats
-
-
-def representational_independence(
-    plain: NDArray[Any], without_h: NDArray[Any], without_r: NDArray[Any], h: NDArray[Any], r: NDArray[Any]
-) -> Independence:
-    """How far ablating one direction changes how the model represents the other (Wollschläger et al. 2025).
-
-    With c_l(v) the cosine of the input of layer l at the last token with v, the change is mean_l [c_l(h) under ablation
-    of r − c_l(h)]² + mean_l [c_l(r) under ablation of h − c_l(r)]², averaged over prompts, l over the first 90 % of the
-    layers. Orthogonal directions can depend on each other: later layers may compute one from the other.
-
-    Args:
-        plain: `resid_pre` at the last token of the unmodified model, [n, L, d].
-        without_h: the same with h ablated, of the same prompts in the same order.
-        without_r: the same with r ablated.
-        h: of any length, [d].
-        r: of any length, [d].
-
-    Raises:
-        RequestError: shapes that do not fit.
-        NothingToMeasure: a null direction, an activation that is zero or not finite, no prompt, or no layer left.
-    """
-    stacks = [np.asarray(each, dtype=np.float64) for each in (plain, without_h, without_r)]
-    shape = stacks[0].shape
-    if len(shape) != 3 or any(each.shape != shape for each in stacks):
-        raise RequestError(f"activations must share [n, L, d], got {[each.shape for each in stacks]}")
-    kept = int(PROFILE_FRACTION * shape[1])
-    if not shape[0] or not kept:
-        raise NothingToMeasure(f"no cosine profile of {shape[0]} prompts over {kept} layers")
-    before, no_h, no_r = (_unit(each[:, :kept], "an activation") for each in stacks)
-    axis_h, axis_r = _unit(h, "h", like=plain), _unit(r, "r", like=plain)
-    h_plain, h_without_r = before @ axis_h, no_r @ axis_h
-    r_plain, r_without_h = before @ axis_r, no_h @ axis_r
-    change = np.mean((h_without_r - h_plain) ** 2) + np.mean((r_without_h - r_plain) ** 2)
-    return Independence(
-        float(change), h_plain.mean(axis=0), h_without_r.mean(axis=0), r_plain.mean(axis=0), r_without_h.mean(axis=0)
-    )
 
 
 def _unit(vectors: NDArray[Any], name: str, like: NDArray[Any] | None = None) -> Floats:

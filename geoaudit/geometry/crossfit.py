@@ -14,6 +14,8 @@ curvature of cosine or angle times the variance of a product.
 Blocks of the same number belong together in all cells: they may hold related prompts (a harmful prompt and its harmless
 twin), or the same ones. Cells whose blocks are independent may be numbered as one likes.
 
+The spectrum of a field without noise (`geometry.held_out`) rests on the same idea and not on this code: it says why.
+
 Axes: B blocks, R resamples, m vectors, P positions, d the width of the residual stream.
 """
 

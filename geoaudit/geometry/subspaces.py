@@ -174,22 +174,6 @@ def outside(vectors: NDArray[Any], basis: NDArray[Any]) -> Floats:
     return result
 
 
-def complement_basis(basis: NDArray[Any]) -> Floats:
-    """An orthonormal basis of the orthogonal complement of one subspace: [k, d] -> [d − k, d].
-
-    Raises:
-        NothingToMeasure: a basis of the whole space, whose complement is empty.
-    """
-    base = _basis(basis)
-    if base.ndim != 2:
-        raise RequestError(f"one basis [k, d] is needed, got shape {base.shape}")
-    k, width = base.shape
-    if k == width:
-        raise NothingToMeasure("the subspace is the whole space: its complement is empty")
-    full = np.linalg.qr(base.T, mode="complete")[0]
-    return np.ascontiguousarray(full[:, k:].T)
-
-
 def principal_angles(first: NDArray[Any], second: NDArray[Any]) -> Floats:
     """Principal angles between two subspaces, from the smallest to the largest, in radians.
 

@@ -1,8 +1,12 @@
-"""Edits of the residual stream as pure functions: directional, subspace and affine ablation, activation addition.
+"""Edits of the residual stream as pure functions: ablation (direction, subspace, affine), addition, and their control.
 
 None of them changes its input. Arithmetic runs in float32 at least, whatever the stream's dtype: in bf16, with its
 8 bits, the direction and the projection on it would each be off by up to 0.4 %, and that much would stay behind. The
-result comes back in the stream's dtype. *Where* an edit applies (sites, positions, layers) is the caller's.
+result comes back in the stream's dtype. *Where* an edit applies (sites, positions, layers) is the caller's
+(`geoaudit.interventions.scopes`).
+
+Doses, coefficients and signs are numbers, or tensors that broadcast against the stream: one for each row of a batch is
+`[batch, 1, 1]`.
 """
 
 from __future__ import annotations
@@ -12,9 +16,12 @@ from torch import Tensor
 
 from geoaudit.errors import RequestError
 
+MOST_SKEW = 1e-3
+"""How far the rows of a basis may be from orthonormal: the largest entry of B·Bᵀ − 1."""
 
-def ablate(x: Tensor, direction: Tensor) -> Tensor:
-    """Directional ablation, x − (x·r̂) r̂: the stream without its component along a direction (Arditi et al. 2024).
+
+def ablate(x: Tensor, direction: Tensor, dose: Tensor | float = 1.0) -> Tensor:
+    """Directional ablation, x − λ (x·r̂) r̂: the stream without its component along a direction (Arditi et al. 2024).
 
     Divided by r·r instead of normalising first, so that the result does not depend on the norm of r, and a null
     direction gives NaN, which no check lets pass, rather than an edit that does nothing. (The reference uses
@@ -23,9 +30,10 @@ def ablate(x: Tensor, direction: Tensor) -> Tensor:
     Args:
         x: stream [..., d], any floating dtype.
         direction: r, [d] or broadcastable against x (one direction for each row of a batch: [batch, 1, d]).
+        dose: λ; 1 removes the component, 0 does nothing, 2 turns it round, −1 doubles it.
 
     Returns:
-        [..., d] in x's dtype, orthogonal to r.
+        [..., d] in x's dtype; its component along r is 1 − λ times that of x.
 
     Raises:
         RequestError: a direction of another width.
@@ -33,7 +41,7 @@ def ablate(x: Tensor, direction: Tensor) -> Tensor:
     _check_width(x, direction)
     stream, r = _widened(x, direction)
     along = _products(stream, r / (r * r).sum(dim=-1, keepdim=True))
-    return torch.addcmul(stream, along, r, value=-1).to(x.dtype)
+    return _less(stream, along, r, dose).to(x.dtype)
 
 
 def ablate_subspace(x: Tensor, basis: Tensor, dose: Tensor | float = 1.0) -> Tensor:
@@ -58,14 +66,12 @@ def ablate_subspace(x: Tensor, basis: Tensor, dose: Tensor | float = 1.0) -> Ten
             "a basis has orthonormal rows [k, d], or [batch, k, d] for a stream [batch, n, d]; got shapes "
             f"{tuple(basis.shape)} and {tuple(x.shape)}"
         )
+    check_orthonormal(rows)
     transposed = rows.transpose(-1, -2)
-    error = (rows @ transposed - torch.eye(rows.shape[-2], dtype=rows.dtype, device=rows.device)).abs().max()
-    if not error <= 1e-3:
-        raise RequestError(f"the rows of a basis must be orthonormal; B·Bᵀ is off the identity by {float(error):.3g}")
-    return (stream - dose * ((stream @ transposed) @ rows)).to(x.dtype)
+    return (stream - _like(dose, stream) * ((stream @ transposed) @ rows)).to(x.dtype)
 
 
-def add(x: Tensor, direction: Tensor, coefficient: float = 1.0) -> Tensor:
+def add(x: Tensor, direction: Tensor, coefficient: Tensor | float = 1.0) -> Tensor:
     """Activation addition, x + coefficient·r, with r at the norm it has (Arditi et al. 2024: the raw difference).
 
     Args:
@@ -81,7 +87,7 @@ def add(x: Tensor, direction: Tensor, coefficient: float = 1.0) -> Tensor:
     """
     _check_width(x, direction)
     stream, r = _widened(x, direction)
-    return (stream + coefficient * r).to(x.dtype)
+    return (stream + _like(coefficient, stream) * r).to(x.dtype)
 
 
 def affine(x: Tensor, direction: Tensor, mean: Tensor, coefficient: float = 0.0) -> Tensor:
@@ -107,6 +113,50 @@ def affine(x: Tensor, direction: Tensor, mean: Tensor, coefficient: float = 0.0)
     return torch.addcmul(stream, along + coefficient, r).to(x.dtype)
 
 
+def redirect(x: Tensor, direction: Tensor, control: Tensor, sign: Tensor | float = 1.0) -> Tensor:
+    """The norm-matched control of ablation, x − s (r̂ᵀx) û: as much taken from each position, along another direction.
+
+    Ablating r changes each position by |r̂ᵀx|; so does this, whatever the control is. With û = r̂ and s = 1 it is that
+    ablation. The sign is fixed once a control: drawn anew for each position, it would turn the control into noise.
+
+    Args:
+        x: stream [..., d].
+        direction: r, the target, [d] or broadcastable against x; any norm but zero.
+        control: u, of the shape of r; any norm but zero.
+        sign: s, 1 or −1.
+
+    Returns:
+        [..., d] in x's dtype, at distance |r̂ᵀx| from x. A null direction or control gives NaN.
+
+    Raises:
+        RequestError: a direction or a control of another width, or a sign that is neither 1 nor −1.
+    """
+    _check_width(x, direction)
+    _check_width(x, control)
+    stream, r = _widened(x, direction)
+    _, u = _widened(x, control)
+    s = torch.as_tensor(sign, dtype=stream.dtype, device=stream.device)
+    if not (s.abs() == 1).all():
+        raise RequestError(f"the sign of a norm-matched control is 1 or −1, so that the norm stays matched; got {sign}")
+    along = _products(stream, r / r.norm(dim=-1, keepdim=True))
+    return _less(stream, along, u / u.norm(dim=-1, keepdim=True), s).to(x.dtype)
+
+
+def check_orthonormal(rows: Tensor) -> None:
+    """Raise RequestError unless the rows of a basis [..., k, d] are orthonormal to `MOST_SKEW`; NaN is not."""
+    identity = torch.eye(rows.shape[-2], dtype=rows.dtype, device=rows.device)
+    error = (rows @ rows.transpose(-1, -2) - identity).abs().max()
+    if not error <= MOST_SKEW:
+        raise RequestError(f"the rows of a basis must be orthonormal; B·Bᵀ is off the identity by {float(error):.3g}")
+
+
+def _less(stream: Tensor, along: Tensor, r: Tensor, dose: Tensor | float) -> Tensor:
+    """The stream less dose · along · r, in one kernel: `along` is [..., 1]."""
+    if isinstance(dose, Tensor):
+        return torch.addcmul(stream, along * _like(dose, stream), r, value=-1)
+    return torch.addcmul(stream, along, r, value=-dose)
+
+
 def _products(stream: Tensor, r: Tensor) -> Tensor:
     """stream·r over the last axis, kept: [..., 1]. As a matrix product where r's shape allows, which is faster."""
     if r.ndim == 1:
@@ -114,6 +164,11 @@ def _products(stream: Tensor, r: Tensor) -> Tensor:
     if r.shape[-2] == 1 and r.ndim == stream.ndim:
         return stream @ r.transpose(-1, -2)
     return (stream * r).sum(dim=-1, keepdim=True)
+
+
+def _like(value: Tensor | float, stream: Tensor) -> Tensor | float:
+    """A dose as the stream is computed; a number stays one."""
+    return value.to(device=stream.device, dtype=stream.dtype) if isinstance(value, Tensor) else value
 
 
 def _widened(x: Tensor, direction: Tensor) -> tuple[Tensor, Tensor]:

@@ -21,13 +21,17 @@ from geoaudit.judges.setup import JudgeSetup
 from geoaudit.judges.text import without_thoughts
 from geoaudit.measures.fulfilled import CompletedPrompts, JudgedPrompts, texts_key
 from geoaudit.measures.needs import (
+    Beliefs,
     CandidateSearch,
     Categories,
     Cells,
     ChatSetting,
     Completions,
+    CosineProfiles,
     Elsewhere,
     Examination,
+    Intervention,
+    Inversion,
     Judged,
     Need,
     Probe,
@@ -63,10 +67,14 @@ READ_INSIDE: Mapping[type, tuple[str, str]] = {
     Categories: ("activations", "categories"),
     Cells: ("activations", "cells"),
     Projections: ("activations", "projections"),
+    Beliefs: ("believing", "beliefs"),
     CandidateSearch: ("searching", "candidate_search"),
     Examination: ("searching", "examination"),
     SubspaceAblation: ("searching", "subspace_ablation"),
     Transfer: ("searching", "transfer"),
+    Inversion: ("inverting", "inversion"),
+    Intervention: ("intervening", "intervention"),
+    CosineProfiles: ("profiles", "profiles"),
 }
 """Needs that are read inside a model: module of this room and function of a bench and a need, imported at first use."""
 

@@ -22,6 +22,7 @@ from geoaudit.measures.carrier_selection import RESAMPLES, SEED, number, redrawn
 from geoaudit.measures.fulfilled import CompletedPrompts, ProbeMeans
 from geoaudit.records import REFUSED, UNREAD, Flag
 from geoaudit.stats.bootstrap import basic_interval, block_weights
+from geoaudit.stats.randomisation import controls_needed, rank_p
 from geoaudit.stats.separation import auroc
 
 LEAST_AUROC = 0.95
@@ -37,14 +38,6 @@ SINK_FACTOR, SINK_KL = 2.0, 0.01
 Floats = NDArray[np.float64]
 
 
-def rank_p(target: float, controls: Floats) -> float:
-    """(1 + controls that do as much) / (1 + controls): the chance to rank so high were the target one of them.
-
-    A control without a number counts as doing as much, and so does every one where the target has none.
-    """
-    return float((1 + np.sum(~(controls < target))) / (1 + controls.size))
-
-
 def where_matched(values: Floats, dose: Floats, kl: Floats, target_kl: float) -> Floats:
     """Values of controls, NaN for those that were hardly applied: a control that does nothing is beaten by anything.
 
@@ -54,11 +47,6 @@ def where_matched(values: Floats, dose: Floats, kl: Floats, target_kl: float) ->
     least = LEAST_MATCHED * target_kl if target_kl > ROUNDING else -np.inf
     matched = (dose >= LARGEST_DOSE) | ((dose > 0) & (kl >= least))
     return np.where(matched, values, np.nan)
-
-
-def controls_needed(largest_p: float = LARGEST_P) -> int:
-    """With fewer controls even a target that beats all of them has a larger p."""
-    return math.ceil(1 / largest_p - 1e-9) - 1
 
 
 def uninducible(
@@ -76,9 +64,10 @@ def uninducible(
     target = scaled(number(cosmic.s_refuse), c0)
     if examined is None:
         reasons.append(f"it was not compared with controls ({why_not_examined})")
-    elif examined.control_s_refuse.size < controls_needed():
+    elif examined.control_s_refuse.size < controls_needed(LARGEST_P):
         reasons.append(
-            f"too few controls: {examined.control_s_refuse.size} KL-matched directions, {controls_needed()} are needed"
+            f"too few controls: {examined.control_s_refuse.size} KL-matched directions, "
+            f"{controls_needed(LARGEST_P)} are needed"
         )
     elif (p := rank_p(target, _controls(examined, c0))) > LARGEST_P:
         m = examined.control_s_refuse.size

@@ -22,13 +22,14 @@ from geoaudit.carriers.table import SubspaceEffects
 from geoaudit.errors import NothingToMeasure
 from geoaudit.geometry.directions import differences, norms
 from geoaudit.measures.carrier import Carrier, find
-from geoaudit.measures.carrier_checks import LARGEST_P, controls_needed, rank_p, where_matched
+from geoaudit.measures.carrier_checks import LARGEST_P, where_matched
 from geoaudit.measures.carrier_needs import HELD_OUT, subspaces_of
 from geoaudit.measures.carrier_selection import RESAMPLES, SEED, shown
 from geoaudit.measures.evidence import Evidence
 from geoaudit.prompts.sources import load
 from geoaudit.records import Flag, Measurement, PromptSet
 from geoaudit.stats.bootstrap import block_weights, discrete_interval
+from geoaudit.stats.randomisation import controls_needed, rank_p
 
 Floats = NDArray[np.float64]
 
@@ -114,8 +115,8 @@ def _within_controls(effects: SubspaceEffects, k: int) -> list[Flag]:
     p = _p(effects, drop, controls, k - 1)
     if p <= LARGEST_P:
         return []
-    if m < controls_needed():
-        why = f"{m} KL-matched controls of the top-{k} subspace are too few to beat: {controls_needed()} are needed"
+    if m < (least := controls_needed(LARGEST_P)):
+        why = f"{m} KL-matched controls of the top-{k} subspace are too few to beat: {least} are needed"
     else:
         why = (
             f"ablating the top-{k} subspace lowers the refusal score by {drop[k - 1]:.1f} nats, and "

@@ -46,8 +46,8 @@ def detail_of(
         "h_layer": source.h_layer,
         "r_layer": source.r_layer,
         "layers_by": source.how_layers,
-        "h_position": _position(sides.h_position, sides.positions),
-        "r_position": _position(sides.r_position, sides.positions),
+        "h_position": position_of(sides.h_position, sides.positions),
+        "r_position": position_of(sides.r_position, sides.positions),
         "n_layers": sides.n_layers,
         "layer_gap": shown(formula.layer_gap(source.h_layer, source.r_layer, sides.n_layers)),
         "cells": dict(source.counts),
@@ -118,7 +118,8 @@ def _of_level(values: Floats) -> dict[str, Any] | None:
     return {"n": found.n, "low": shown(found.low), "median": shown(found.median), "high": shown(found.high)}
 
 
-def _position(index: int, positions: int) -> int | str:
+def position_of(index: int, positions: int) -> int | str:
+    """What an index on the axis 1 + P stands for: `t_inst`, or −P … −1."""
     return "t_inst" if index == 0 else index - 1 - positions
 
 

@@ -50,6 +50,14 @@ _AT = Parameter(
     choices=("own_layers", "both_at_r", "both_at_h", "every_layer"),
 )
 _K = Parameter("Dimensions of the local subspaces (the papers print three angles).", "int", 3, low=1, high=16)
+_ON_VALIDATION = Parameter(
+    "Harmful and as many harmless validation prompts on which profiles are read; in the form `paper` candidates are "
+    "scored on them too.",
+    "int",
+    low=8,
+    high=72,
+    profile=True,
+)
 
 
 def _coupling(name: str, title: str, says: str, source: str, *, unit: str = _UNIT, at: bool = True) -> Measure:
@@ -103,5 +111,25 @@ COUPLING: tuple[Measure, ...] = (
         "Eq. 10",
         unit="share of layers",
         at=False,
+    ),
+    Measure(
+        name="representational_independence",
+        title="Representational independence of H and R",
+        function="geoaudit.measures.independence:representational_independence",
+        needs="geoaudit.measures.independence_needs:for_independence",
+        unit="squared cosine",
+        kind="continuous",
+        range=(0.0, 8.0),
+        better="neither",
+        says="How much ablating R at every site changes the cosine of H with each layer's input at the last token, "
+        "and ablating H that of R: the mean squared change over the first 90 % of the layers, both added up; 0 is "
+        "independent. Beside it stands what ablating matched control directions changes, and what taking the direction "
+        "out of each layer's input comes to by itself.",
+        says_not="That one causes the other, that refusing hangs on either, or that they are separate mechanisms where "
+        "the value is low: a direction that no layer holds is independent of every other, and orthogonal directions "
+        f"need not be. {GEOMETRY_LIMIT}",
+        source="Wollschläger et al. 2025 (arXiv 2502.17420), representational independence; H and R as in "
+        f"{PAPER_2}, controls are this project's",
+        parameters={**_SHARED, "n_validation": _ON_VALIDATION},
     ),
 )

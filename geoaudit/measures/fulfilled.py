@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from geoaudit.attacks.cases import Case
 from geoaudit.records import Completion, Exchange, Judgement, PromptSet, digest
@@ -144,6 +144,93 @@ class Projected:
     tokens: tuple[str, ...]
     """Post-instruction tokens, position −P first."""
     prompts: tuple[PromptSet, PromptSet]
+
+
+@dataclass(frozen=True, eq=False)
+class Profiles:
+    """Fulfilled `CosineProfiles`: cosines with the input of the first nine tenths of the layers, at the last token.
+
+    Index 0 of the first axis is H, index 1 is R; K layers; n prompts, the harmful ones first. NaN where an activation
+    is zero or not finite.
+    """
+
+    plain: NDArray[np.float64]
+    """[2, n, K] without an edit."""
+    without_other: NDArray[np.float64]
+    """[2, n, K] of H with R ablated at every site, of R with H ablated."""
+    controls: NDArray[np.float64]
+    """[2, m, n, K] of H with a control of R ablated, of R with a control of H ablated."""
+    cosine: float
+    """Of H and R."""
+    prompts: tuple[PromptSet, PromptSet]
+    """The harmful and the harmless ones, in pairs."""
+
+
+KINDS = ("harmful", "harmless", "scary")
+"""What a scored prompt is: harmful, harmless, or harmless and sounding harmful."""
+
+
+@dataclass(frozen=True, eq=False)
+class BeliefRows:
+    """Fulfilled `Beliefs`: scalar products of n scored prompts with N block means of the centres' prompts.
+
+    The position axis has `t_inst`, then −1. Layer row l < L is `resid_pre[l]`, row L is `resid_post[L − 1]`.
+    """
+
+    cross: NDArray[np.floating]
+    """[n, 2, L + 1, N]."""
+    norm: NDArray[np.floating]
+    """[n, 2, L + 1] Euclidean norms of the scored prompts' activations."""
+    gram: NDArray[np.float64]
+    """[2, L + 1, N, N] of the block means with each other."""
+    count: NDArray[np.int64]
+    """[N] prompts in each block; none is empty."""
+    refused: NDArray[np.bool_]
+    """[N] whether a block holds harmful prompts that were refused; the others hold harmless ones that were answered."""
+    kind: tuple[str, ...]
+    """[n] of `KINDS`."""
+    answer: tuple[Literal["refused", "answered", "unread"], ...]
+    """[n] what the model did, by its own judged answers."""
+    source: tuple[str, ...]
+    """[n] the prompt set."""
+    scored: tuple[PromptSet, ...]
+    centres: tuple[PromptSet, PromptSet]
+    """The harmful and the harmless prompts that were sorted for the centres."""
+
+    @property
+    def inputs(self) -> dict[str, str]:
+        """Prompt set -> hash."""
+        return {prompts.name: prompts.sha256 for prompts in (*self.centres, *self.scored)}
+
+
+@dataclass(frozen=True, eq=False)
+class Inverted:
+    """Fulfilled `Inversion`: log-odds of "Certainly" (harmful) against "No", in nats; W wordings, n requests."""
+
+    base: NDArray[np.float64]
+    """[W, n] without an edit, on the requests that were edited."""
+    other: NDArray[np.float64]
+    """[W, n] without an edit, on the requests of the other kind."""
+    edited: NDArray[np.float64]
+    """[2, W, n] with H, and with R."""
+    controls: NDArray[np.float64]
+    """[2, M, W, n] with each of the controls of either."""
+    mass: NDArray[np.float64]
+    """[3, W, n] probability of the two words together: without an edit, with H, with R."""
+    kl: NDArray[np.float64]
+    """[2] nats on plain harmless requests."""
+    control_kl: NDArray[np.float64]
+    """[2, M]."""
+    dose: NDArray[np.float64]
+    """[2, M] of the controls, in units of the direction's length."""
+    norm: NDArray[np.float64]
+    """[2] of H and R as they were added, in activation units."""
+    cosine: float
+    """Of H and R."""
+    words: tuple[str, str]
+    """The tokens that stand for the two answers."""
+    prompts: tuple[PromptSet, ...]
+    """The requests that were edited, those of the other kind, and those that directions were made of."""
 
 
 def texts_key(completed: str) -> str:

@@ -16,6 +16,7 @@ DIRECT = Attack()
 PROBE_HARMFUL = ("probe-harmful-train", "probe-harmful-validation")
 PROBE_HARMLESS = ("probe-harmless-train", "probe-harmless-validation")
 SCARY, CONTRASTS = "safe-but-scary", "safe-but-scary-contrasts"
+EVERYDAY = "benign-utility"
 REFERENCE_TOKENS = 64
 """New tokens of the answers that refusal scores are checked against (what offline refusal judges are given)."""
 
@@ -180,6 +181,107 @@ class Transfer:
     source: str
 
 
+TargetName = Literal["R", "H", "H+R", "H_perp_R", "R_perp_H", "subspace"]
+"""What is intervened on: the refusal direction in use, the harmfulness direction at `t_inst`, both, either without its
+component along the other, or the top-k subspace at the layer of R."""
+
+
+@dataclass(frozen=True, slots=True)
+class Intervention:
+    """A target edited into the model on prompts that no selection saw, beside its controls.
+
+    Gives `carriers.effects.Effects`, with the site of the target.
+    """
+
+    search: CandidateSearch
+    selecting: Selecting
+    direction: Literal["carrier", "nearest"]
+    target: TargetName
+    operator: Literal["ablate", "add"]
+    scope: Literal["every_site", "every_site_but_first_token", "single_layer"]
+    dose: float
+    k: int
+    """Dimensions of the subspace."""
+    source: Source
+    n: int | None
+    """Prompts of the source that are scored; None: all."""
+    n_controls: int
+    """KL-matched ones."""
+
+    @property
+    def projections(self) -> Projections:
+        """Where H separates validation prompts best."""
+        return Projections(self.search.probe, self.search.n_validation)
+
+
+@dataclass(frozen=True, slots=True)
+class CosineProfiles:
+    """Cosines of H and R with the input of each layer at the last token of validation prompts.
+
+    Without an edit, with the other direction ablated at every site, and with control directions ablated. Gives
+    `Profiles`.
+    """
+
+    form: Literal["identified", "paper"]
+    """What H and R are, as measures of coupling have them (`made_of` is what they are read from)."""
+    h_position: int | Literal["t_inst"]
+    r_position: int | Literal["t_inst"]
+    contrast: Contrast
+    direction: Literal["carrier", "nearest"]
+    n_train: int
+    n_validation: int
+    made_of: tuple[Need, ...]
+    chat: ChatSetting = ChatSetting()
+
+
+@dataclass(frozen=True, slots=True)
+class Beliefs:
+    """Prompts of known answers between the centres of refused harmful and answered harmless ones. Gives `BeliefRows`.
+
+    The centres are made of the probe sets' train halves; the prompts that are scored are in neither.
+    """
+
+    n_train: int
+    n_validation: int
+    chat: ChatSetting = ChatSetting()
+
+    @property
+    def centres(self) -> tuple[Completions, Completions]:
+        """The model's own answers to the harmful and the harmless prompts that centres are made of."""
+        harmful, harmless = (self._answers(name, self.n_train) for name in (PROBE_HARMFUL[0], PROBE_HARMLESS[0]))
+        return harmful, harmless
+
+    @property
+    def scored(self) -> tuple[Completions, ...]:
+        """The same to the prompts that are scored: harmful ones, harmless ones, and safe ones that sound harmful."""
+        sets = (*((name, self.n_train) for name in ("harmful", CONTRASTS)), (PROBE_HARMLESS[1], self.n_validation))
+        return tuple(self._answers(*each) for each in (*sets, (EVERYDAY, self.n_train), (SCARY, self.n_train)))
+
+    @property
+    def answered(self) -> tuple[Completions, ...]:
+        """All of them."""
+        return (*self.centres, *self.scored)
+
+    def _answers(self, name: str, n: int) -> Completions:
+        return Completions(Source(name), n, REFERENCE_TOKENS, chat=self.chat)
+
+
+@dataclass(frozen=True, slots=True)
+class Inversion:
+    """Answers to "would it be harmful?", with the harmfulness or the refusal direction added. Gives `Inverted`."""
+
+    probe: Probe
+    n_validation: int
+    layer: int
+    """resid_pre of this layer."""
+    coefficient: float
+    """In units of the two directions; negative takes them away."""
+    asked: Literal["harmful", "harmless"]
+    """The requests that the edited model is asked about."""
+    refusal_positions: Literal["instruction", "all"] = "instruction"
+    """Where the refusal direction is added. The harmfulness direction is added at the request's own tokens."""
+
+
 @dataclass(frozen=True, slots=True)
 class Elsewhere:
     """A need of another checkpoint of this audit, by its name. Gives what the need gives there."""
@@ -199,6 +301,10 @@ Need = (
     | Examination
     | SubspaceAblation
     | Transfer
+    | Intervention
+    | CosineProfiles
+    | Beliefs
+    | Inversion
     | Elsewhere
 )
 
@@ -209,9 +315,13 @@ PHASES: tuple[type, ...] = (
     Categories,
     Cells,
     Projections,
+    Beliefs,
     CandidateSearch,
     Examination,
     SubspaceAblation,
+    Intervention,
+    CosineProfiles,
+    Inversion,
     Elsewhere,
     Transfer,
 )
@@ -224,9 +334,13 @@ PHASE_NAMES: dict[type, str] = {
     Categories: "activations",
     Cells: "activations",
     Projections: "activations",
+    Beliefs: "activations",
     CandidateSearch: "carrier search",
     Examination: "carrier controls",
     SubspaceAblation: "subspace ablation",
+    Intervention: "intervention",
+    CosineProfiles: "cosine profiles",
+    Inversion: "reply inversion",
     Elsewhere: "other checkpoint",
     Transfer: "carrier transfer",
 }

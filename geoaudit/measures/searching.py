@@ -46,7 +46,7 @@ LEAST_KEPT = 20
 
 def candidate_search(bench: Bench, need: CandidateSearch) -> SearchTable:
     """Scores of every candidate."""
-    scorer = _scorer(bench, need)
+    scorer = scorer_of_search(bench, need)
     answered: list[CompletedPrompts] = [bench.fulfil(each) for each in need.answered]
     inputs = {each.prompts.name: each.prompts.sha256 for each in answered}
     means: ProbeMeans = bench.fulfil(need.probe)
@@ -173,7 +173,7 @@ def in_use(table: SearchTable, selecting: Selecting, direction: str) -> Row:
 
 def examination(bench: Bench, need: Examination) -> Examined:
     """The direction in use beside KL-matched controls, and under other scopes."""
-    scorer = _scorer(bench, need.search)
+    scorer = scorer_of_search(bench, need.search)
     place = in_use(bench.fulfil(need.search), need.selecting, need.direction)
     sides = contrasted(bench, need.search.probe, need.search.contrast)
     frames = covariance_matched(
@@ -184,7 +184,7 @@ def examination(bench: Bench, need: Examination) -> Examined:
 
 def subspace_ablation(bench: Bench, need: SubspaceAblation) -> SubspaceEffects:
     """Top-k subspaces at the layer of the direction in use, on held-out prompts, beside controls."""
-    scorer = _scorer(bench, need.search)
+    scorer = scorer_of_search(bench, need.search)
     place = in_use(bench.fulfil(need.search), need.selecting, need.direction)
     field = scorer.field
     rows = field.directions[:, place.layer][~field.null[:, place.layer]]
@@ -205,9 +205,9 @@ def transfer(bench: Bench, need: Transfer) -> Carried:
     """The direction in use of another checkpoint, edited into this one."""
     other = bench.others(need.source)
     place = in_use(other.fulfil(need.search), need.selecting, need.direction)
-    direction = _scorer(other, need.search).direction(place)
+    direction = scorer_of_search(other, need.search).direction(place)
     other.release()
-    scorer = _scorer(bench, need.search)
+    scorer = scorer_of_search(bench, need.search)
     if direction.shape[-1] != scorer.field.directions.shape[-1]:
         raise NothingToMeasure(
             f"the direction of {need.source} is {direction.shape[-1]} wide, this model "
@@ -218,7 +218,7 @@ def transfer(bench: Bench, need: Transfer) -> Carried:
     return carried(scorer, place, direction)
 
 
-def _scorer(bench: Bench, need: CandidateSearch) -> Scorer:
+def scorer_of_search(bench: Bench, need: CandidateSearch) -> Scorer:
     """The scorer of a search that has been made: the same prompts, field and rows."""
     chat = chat_of(bench, need.probe.chat)
     sets = [bench.fulfil(each).prompts for each in need.answered]

@@ -11,15 +11,18 @@ from typing import Any
 
 from geoaudit.errors import UnknownName
 from geoaudit.measures.behaviour_table import BEHAVIOUR
+from geoaudit.measures.beliefs_table import BELIEFS
 from geoaudit.measures.carrier_table import CARRIER
 from geoaudit.measures.coupling_table import COUPLING
 from geoaudit.measures.definition import Measure
 from geoaudit.measures.direction_table import DIRECTION
 from geoaudit.measures.drift_table import DRIFT
+from geoaudit.measures.intervention_table import INTERVENTION
 from geoaudit.measures.spectrum_table import SPECTRUM
 
 MEASURES: dict[str, Measure] = {
-    measure.name: measure for measure in (*BEHAVIOUR, *CARRIER, *SPECTRUM, *DIRECTION, *COUPLING, *DRIFT)
+    measure.name: measure
+    for measure in (*BEHAVIOUR, *CARRIER, *SPECTRUM, *DIRECTION, *COUPLING, *DRIFT, *INTERVENTION, *BELIEFS)
 }
 
 

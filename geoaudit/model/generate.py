@@ -26,6 +26,7 @@ from geoaudit.errors import BrokenCheckpoint, RequestError
 from geoaudit.model import thinking
 from geoaudit.model.batches import shared_prefix
 from geoaudit.model.chat import Rendered
+from geoaudit.model.layout import PADDING, Layout, Observer, padded_behind
 from geoaudit.model.loaded import LoadedModel
 from geoaudit.model.prefix import prefill
 from geoaudit.records import Completion
@@ -40,6 +41,7 @@ def complete(
     max_new_tokens: int,
     temperature: float = 0.0,
     seeds: Sequence[int | None] | None = None,
+    observer: Observer | None = None,
 ) -> list[Completion]:
     """The continuation of each prompt, token by token: the likeliest one, or a sample.
 
@@ -53,6 +55,8 @@ def complete(
             Gumbel-max trick (Maddison et al. 2014, "A* sampling", section 2).
         seeds: one a prompt, needed where the temperature is not 0. In float32 a row's sample depends on its prompt and
             its seed, not on the rows beside it.
+        observer: told the layout of the batch before it is run: what an edit of some positions only has to know
+            (`geoaudit.interventions.applying`). What all prompts share is run in one row, as columns of every row.
 
     Returns:
         One completion a prompt, in order. `text` is what the model added to the prompt (and to its prefill), without
@@ -74,7 +78,10 @@ def complete(
         return []
     stop = stop_tokens(loaded)
     shared = _shared(loaded, rendered, max_new_tokens)
-    tokens, mask = (tensor.to(loaded.device) for tensor in _padded(rendered, shared))
+    layout = padded_behind(rendered, shared)
+    if observer is not None:
+        observer(layout)
+    tokens, mask = (tensor.to(loaded.device) for tensor in _padded(layout))
     width = tokens.shape[1]
     settings = GenerationConfig(
         do_sample=False,
@@ -108,6 +115,7 @@ def complete_halving(
     max_new_tokens: int,
     temperature: float = 0.0,
     seeds: Sequence[int | None] | None = None,
+    observer: Observer | None = None,
 ) -> tuple[list[Completion], tuple[int, ...]]:
     """`complete`, with the batch cut in two where it does not fit in memory, and those again if need be.
 
@@ -120,7 +128,13 @@ def complete_halving(
     """
     try:
         done = complete(
-            loaded, rendered, prompt_ids, max_new_tokens=max_new_tokens, temperature=temperature, seeds=seeds
+            loaded,
+            rendered,
+            prompt_ids,
+            max_new_tokens=max_new_tokens,
+            temperature=temperature,
+            seeds=seeds,
+            observer=observer,
         )
         return done, (len(rendered),)
     except RuntimeError as error:
@@ -140,6 +154,7 @@ def complete_halving(
             max_new_tokens=max_new_tokens,
             temperature=temperature,
             seeds=None if seeds is None else seeds[half],
+            observer=observer,
         )
         completions += part
         sizes += run
@@ -228,18 +243,14 @@ def _shared(loaded: LoadedModel, rendered: Sequence[Rendered], max_new_tokens: i
     return shared_prefix(rendered) if longest <= room else 0
 
 
-def _padded(rendered: Sequence[Rendered], shared: int) -> tuple[Tensor, Tensor]:
-    """Token ids and attention mask `[n, longest]`, padded behind the first `shared` tokens: on the left where it is 0.
+def _padded(layout: Layout) -> tuple[Tensor, Tensor]:
+    """Token ids and attention mask `[n, columns]` of a layout.
 
     Padding is masked, so any id will do: the prompt's own first.
     """
-    width = max(len(prompt.ids) for prompt in rendered)
-    tokens, mask = [], []
-    for prompt in rendered:
-        gap = width - len(prompt.ids)
-        tokens.append([*prompt.ids[:shared], *[prompt.ids[0]] * gap, *prompt.ids[shared:]])
-        mask.append([*[1] * shared, *[0] * gap, *[1] * (len(prompt.ids) - shared)])
-    return torch.tensor(tokens), torch.tensor(mask)
+    rows = zip(layout.prompts, layout.index.clamp(min=0).tolist(), strict=True)
+    tokens = [[prompt.ids[place] for place in places] for prompt, places in rows]
+    return torch.tensor(tokens), (layout.index != PADDING).long()
 
 
 def _run_prompts(loaded: LoadedModel, tokens: Tensor, mask: Tensor, shared: int) -> Any:

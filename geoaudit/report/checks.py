@@ -61,7 +61,8 @@ CHECKS: Mapping[str, tuple[str, str]] = {
     ),
     "intervention-damage": (
         "damage",
-        "The target and its controls move alike: the model broke, refusal was not switched.",
+        "The edit broke the model, refusal was not switched: its controls move alike, it is only less damaged than "
+        "they are, or it shifts harmless prompts too far.",
     ),
     "environment-mismatch": (
         "other conditions",
@@ -94,13 +95,27 @@ CHECKS: Mapping[str, tuple[str, str]] = {
         "not identified",
         "Too few refused or complied prompts in a cell: R cannot be told from H.",
     ),
+    "unidentified-beliefs": (
+        "too few prompts",
+        "A group, or a centre, has too few prompts to say where the others lie.",
+    ),
+    "beliefs-alike": (
+        "beliefs alike",
+        "Nothing tells the belief of harmfulness from that of refusal: hardly any prompt is harmful and answered, or "
+        "harmless and refused, or the two scores or directions are nearly the same.",
+    ),
+    "task-not-done": (
+        "task not done",
+        "The model does not answer the question that the task puts, or its answers do not tell harmful from harmless "
+        "requests: moving them says nothing.",
+    ),
     "rank-by-norm": (
         "rank by norm",
         "A few long rows dominate the spectrum; read the one at unit norm beside it.",
     ),
     "chance-level": (
         "chance level",
-        "The value lies within what permuted labels or contrasts between harmless categories give: "
+        "The value lies within what permuted labels, contrasts between harmless categories or control directions give: "
         "nothing shows that it is about harm.",
     ),
     "noise-dominated": (
@@ -126,7 +141,11 @@ CHECKS: Mapping[str, tuple[str, str]] = {
     ),
     "within-controls": (
         "within its controls",
-        "Other subspaces that disturb the model as much lower the refusal score as far.",
+        "Others that disturb harmless prompts as much move the refusal score as far.",
+    ),
+    "uncontrolled": (
+        "no controls",
+        "Too few controls could be drawn, or given a dose that disturbs harmless prompts as much as the target does.",
     ),
     "plateau-not-seen": (
         "no plateau",

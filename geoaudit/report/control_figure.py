@@ -21,19 +21,28 @@ _PILE, _STEP, _DEEPEST = 7.0, 5.0, 5
 """Dots nearer than the first many pixels are piled up in steps of the second, so many deep at most."""
 
 
-def controls(strips: Sequence[tuple[str, Sequence[Any], Any]], *, uid: str, rank: str) -> Markup:
-    """One strip an effect: a dot for each control, the direction in use as a ring on a line.
+def controls(
+    strips: Sequence[tuple[str, Sequence[Any], Any]],
+    *,
+    uid: str,
+    rank: str,
+    aim: str = "direction in use",
+    title: str = "The direction in use against its controls",
+) -> Markup:
+    """One strip an effect: a dot for each control, what they are controls of as a ring on a line.
 
     Args:
-        strips: (name of the effect, its values for the controls, its value for the direction in use).
+        strips: (name of the effect, its values for the controls, its value for what they are controls of).
         uid: unique in the document.
         rank: the p-value in words, "" for none.
+        aim: what they are controls of.
+        title: what a screen reader says.
     """
     parts: list[str] = []
     said, top = [], 4.0
-    for name, raw, aim in strips:
+    for name, raw, own in strips:
         values = sorted(v for v in map(words.finite, raw) if v is not None)[:MOST_DOTS]
-        target = words.finite(aim)
+        target = words.finite(own)
         if not values or target is None:
             continue
         low, high = span([*values, target])
@@ -51,18 +60,18 @@ def controls(strips: Sequence[tuple[str, Sequence[Any], Any]], *, uid: str, rank
             line(x(target), top + 20, x(target), base, "bound"),
             tag("circle", cx=x(target), cy=base - 7, r=5, class_="target"),
         ]
-        label = f"direction in use {words.number(target)}"
+        label = f"{aim} {words.number(target)}"
         parts.append(text(x(target) + (-5 if right else 5), top + 28, label, "callout", "end" if right else None))
         beaten = sum(value < target for value in values)
         said.append(
-            f"{name}: direction in use {words.number(target)}, above {beaten} of {len(values)} controls "
+            f"{name}: {aim} {words.number(target)}, above {beaten} of {len(values)} controls "
             f"(from {words.number(values[0])} to {words.number(values[-1])})"
         )
         top = base + 22
     if not said:
         return Markup("")
     description = "; ".join(said) + (f"; {rank}" if rank else "")
-    return drawing(uid, "The direction in use against its controls", description, 480, top, *parts, css="controls")
+    return drawing(uid, title, description, 480, top, *parts, css="controls")
 
 
 def effects(examined: Mapping[str, Any], names: Mapping[str, str]) -> list[tuple[str, Sequence[Any], Any]]:

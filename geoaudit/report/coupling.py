@@ -1,4 +1,7 @@
-"""Coupling of harmfulness and refusal as a reader meets it: the ways of reading it, layer by layer, beside chance."""
+"""Coupling of harmfulness and refusal as a reader meets it: the ways of reading it, layer by layer, beside chance.
+
+What ablating one of the two directions does to the other stands with the pair that it was measured on.
+"""
 
 from __future__ import annotations
 
@@ -24,6 +27,17 @@ FORMS: Mapping[str, str] = {
 }
 CELLS: Sequence[tuple[str, str]] = (("harmful", "harmful prompts"), ("harmless", "harmless prompts"))
 _SAME = ("form", "k", "h_layer", "r_layer", "h_position", "r_position", "cross_fitted", "readings")
+_PLACES = ("form", "h_layer", "r_layer", "h_position", "r_position")
+"""What makes H and R the same two directions."""
+INDEPENDENCE = "representational_independence"
+PARTS: Mapping[str, str] = {
+    "h_without_r": "H, with R ablated",
+    "r_without_h": "R, with H ablated",
+    "sum": "both added up",
+}
+CHANGES: Sequence[str] = ("change", "taken out alone", "controls", "rank p")
+"""What stands beside each part: mean squared change of the cosine, what taking the other direction out of each layer's
+input comes to by itself, and what ablating control directions changes."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +47,13 @@ class Coupling:
     checkpoint: str
     detail: Row
     measurements: Sequence[Row]
+    independence: Sequence[Independence] = ()
+    """What ablating one of the two does to the other, where it was measured."""
+
+    @property
+    def all_measurements(self) -> list[Row]:
+        """Every measurement of the pair."""
+        return [*self.measurements, *(one.measurement for one in self.independence)]
 
     @property
     def form(self) -> str:
@@ -171,15 +192,75 @@ class Value:
         return f"{words.interval(found.low, found.high)}{f'; {share}' if share else ''}"
 
 
+@dataclass(frozen=True)
+class Independence:
+    """What ablating one direction does to the cosine profile of the other."""
+
+    measurement: Row
+
+    @property
+    def value(self) -> str:
+        """The estimate with its interval, or why there is none."""
+        if words.finite(self.measurement.get("estimate")) is None:
+            return words.missing_reason(self.measurement)
+        return Value(self.measurement).value
+
+    @property
+    def table(self) -> list[tuple[str, list[str]]]:
+        """A row for each part of the value and for the sum: name, the texts of `CHANGES`; empty without a value."""
+        detail = detail_of(self.measurement)
+        changes, once, controls, p = (mapping(detail.get(name)) for name in ("changes", "at_once", "controls", "p"))
+        found = []
+        for name, text in PARTS.items():
+            change, alone = (
+                _added(each) if name == "sum" else words.finite(each.get(name)) for each in (changes, once)
+            )
+            if change is not None:
+                row = [words.number(change), words.number(alone), _span(controls.get(name)), words.number(p.get(name))]
+                found.append((text, row))
+        return found
+
+
+def _added(parts: Row) -> float | None:
+    """The sum over both directions, None where one of them is missing."""
+    found = [words.finite(parts.get(name)) for name in PARTS if name != "sum"]
+    known = [value for value in found if value is not None]
+    return sum(known) if len(known) == len(found) else None
+
+
+def _span(values: object) -> str:
+    """`0.001 to 0.004 (20)`."""
+    found = [value for value in map(words.finite, listed(values)) if value is not None]
+    if not found:
+        return words.NOT_MEASURED
+    return f"{words.number(min(found))} to {words.number(max(found))} ({len(found)})"
+
+
 def couplings(record: Row) -> list[Coupling]:
-    """Each pair of directions once, in the record's order."""
+    """Each pair of directions once, in the record's order; what is measured of their independence stands with them."""
     grouped: dict[tuple[str, ...], list[Row]] = {}
+    apart: list[Row] = []
     for row in rows(record, "measurements"):
         detail = detail_of(row)
-        if "readings" in detail or "layer_gap" in detail or detail.get("form") in FORMS:
-            key = words.plain(row.get("checkpoint")), *(words.plain(detail.get(name)) for name in _SAME)
-            grouped.setdefault(key, []).append(row)
-    return [Coupling(key[0], detail_of(group[0]), group) for key, group in grouped.items()]
+        if row.get("measure") == INDEPENDENCE and words.plain(detail.get("form")) in FORMS:
+            apart.append(row)
+        elif "readings" in detail or "layer_gap" in detail or words.plain(detail.get("form")) in FORMS:
+            grouped.setdefault(_key(row, _SAME), []).append(row)
+    pairs: dict[tuple[str, ...], list[Row]] = {}
+    for row in apart:
+        pairs.setdefault(_key(row, _PLACES), []).append(row)
+    found = []
+    for key, group in grouped.items():
+        own = pairs.pop(_key(group[0], _PLACES), [])
+        found.append(Coupling(key[0], detail_of(group[0]), group, [Independence(row) for row in own]))
+    for key, group in pairs.items():
+        found.append(Coupling(key[0], detail_of(group[0]), [], [Independence(row) for row in group]))
+    return found
+
+
+def _key(row: Row, names: Sequence[str]) -> tuple[str, ...]:
+    """The checkpoint, and some fields of the detail."""
+    return words.plain(row.get("checkpoint")), *(words.plain(detail_of(row).get(name)) for name in names)
 
 
 def band_of(row: Row) -> str:

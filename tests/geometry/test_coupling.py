@@ -18,7 +18,6 @@ from geoaudit.geometry.coupling import (
     isotropic_c_sub,
     layer_gap,
     orthogonalised,
-    representational_independence,
 )
 from geoaudit.geometry.subspaces import c_sub
 
@@ -243,82 +242,3 @@ def test_parallel_directions_leave_nothing() -> None:
     assert orthogonalised(r + 1e-3 * noise, r).norm < 1e-2
     with pytest.raises(RequestError, match="one vector"):
         orthogonalised(np.ones((2, 8)), r)
-
-
-# --- representational independence
-
-
-def activations(seed: int = 0, n: int = 12, layers: int = 10, d: int = 16) -> np.ndarray:
-    return np.random.default_rng(seed).standard_normal((n, layers, d)) + 0.5
-
-
-def ablated(stack: np.ndarray, direction: np.ndarray) -> np.ndarray:
-    unit = direction / np.linalg.norm(direction)
-    return stack - (stack @ unit)[..., None] * unit
-
-
-def test_directions_that_nothing_ties_are_independent() -> None:
-    """Ablation that leaves the other's projection and the norm alone: a third axis makes up for what is taken."""
-    h, r = np.eye(16)[:2]
-    plain = activations()
-    plain[..., 2] = 0
-    taken = np.abs(plain[..., :2])
-    without_h, without_r = plain.copy(), plain.copy()
-    without_h[..., 0], without_h[..., 2] = 0, taken[..., 0]
-    without_r[..., 1], without_r[..., 2] = 0, taken[..., 1]
-    found = representational_independence(plain, without_h, without_r, h, r)
-    assert found.change == pytest.approx(0, abs=1e-20)
-    np.testing.assert_allclose(found.h_plain, found.h_without_r)
-    assert found.h_plain.shape == (9,), "the first 90 % of ten layers"
-
-
-def test_orthogonal_directions_can_depend_on_each_other() -> None:
-    """Later layers write r from h: with h ablated r's profile is gone, though h and r are orthogonal."""
-    h, r = np.eye(16)[:2]
-    plain = activations()
-    plain[:, 5:, 1] = 4 * plain[:, :1, 0]
-    without_h = ablated(plain, h)
-    without_h[:, 5:, 1] = 0
-    without_r = ablated(plain, r)
-    tied = representational_independence(plain, without_h, without_r, h, r)
-    assert tied.change > 0.05
-    np.testing.assert_allclose(tied.r_without_h[5:], 0)
-    loose = representational_independence(plain, ablated(plain, h), without_r, h, r)
-    assert loose.change < tied.change / 2
-
-
-def test_the_change_is_the_formula_and_knows_both_directions() -> None:
-    plain, without_h, without_r = (activations(seed) for seed in range(3))
-    h, r = np.random.default_rng(9).standard_normal((2, 16))
-
-    def profile(stack: np.ndarray, v: np.ndarray) -> np.ndarray:
-        return stack @ v / np.linalg.norm(stack, axis=-1) / np.linalg.norm(v)
-
-    expected = sum(
-        np.mean((profile(edited, v) - profile(plain, v))[:, :9] ** 2) for edited, v in ((without_r, h), (without_h, r))
-    )
-    found = representational_independence(plain, without_h, without_r, 5 * h, r)
-    assert found.change == pytest.approx(expected)
-    swapped = representational_independence(plain, without_r, without_h, r, h)
-    assert swapped.change == pytest.approx(expected)
-    np.testing.assert_allclose(found.h_plain, profile(plain, h)[:, :9].mean(axis=0))
-    np.testing.assert_allclose(found.r_without_h, profile(without_h, r)[:, :9].mean(axis=0))
-    np.testing.assert_allclose(swapped.r_plain, found.h_plain)
-    np.testing.assert_allclose(swapped.h_without_r, found.r_without_h)
-
-
-def test_profiles_that_cannot_be_compared_are_refused() -> None:
-    plain = activations()
-    h, r = np.eye(16)[:2]
-    with pytest.raises(RequestError, match=r"\[n, L, d\]"):
-        representational_independence(plain, plain[:5], plain, h, r)
-    with pytest.raises(NothingToMeasure, match="0 prompts"):
-        representational_independence(plain[:0], plain[:0], plain[:0], h, r)
-    with pytest.raises(NothingToMeasure, match="0 layers"):
-        representational_independence(plain[:, :1], plain[:, :1], plain[:, :1], h, r)
-    with pytest.raises(NothingToMeasure, match="width 16 and 15"):
-        representational_independence(plain, plain, plain, h[:15], r)
-    broken = plain.copy()
-    broken[0, 0] = 0
-    with pytest.raises(NothingToMeasure, match="an activation"):
-        representational_independence(plain, broken, plain, h, r)

@@ -22,6 +22,7 @@ from geoaudit.geometry.crossfit import (
     stacked,
 )
 from geoaudit.geometry.directions import BlockMeans
+from geoaudit.geometry.held_out import HeldOut
 from geoaudit.stats.bootstrap import block_weights
 
 D, B = 24, 16
@@ -77,6 +78,44 @@ def test_it_is_the_mean_over_all_ways_to_halve_the_blocks():
         )  # fmt: skip
         products.append((one[0] @ other[1] + other[0] @ one[1]) / 2)
     assert found == pytest.approx(np.mean(products), rel=1e-6)
+
+
+def apart(cells: list[BlockMeans]) -> list[BlockMeans]:
+    """The same cells, each with blocks of its own: empty ones stand where another cell has its prompts."""
+    blocks = [len(one.count) for one in cells]
+    made = []
+    for i, one in enumerate(cells):
+        count = np.zeros(sum(blocks), dtype=np.int64)
+        mean = np.full((sum(blocks), *one.mean.shape[1:]), np.nan, dtype=np.float32)
+        own = slice(sum(blocks[:i]), sum(blocks[: i + 1]))
+        count[own], mean[own] = one.count, one.mean
+        made.append(BlockMeans(count, mean))
+    return made
+
+
+def test_it_is_the_held_out_gram_where_blocks_are_of_one_size_and_no_two_cells_share_one():
+    generator = np.random.default_rng(3)
+    one, other = (
+        BlockMeans(np.full(b, n), generator.standard_normal((b, 4, 1, D)).astype(np.float32))
+        for b, n in ((7, 3), (5, 8))
+    )
+    held = HeldOut(one, other, np.ones((4, 1), dtype=bool)).grams(np.ones((1, 7)), np.ones((1, 5)))[0]
+    found = gram(contrast(apart([one, other]), (1.0, -1.0), range(4), 0))
+    np.testing.assert_allclose(found.value, held, rtol=1e-9, atol=1e-12)
+    assert np.abs(found.plain - held).max() > 0.1
+
+
+def test_what_twins_share_is_noise_here_and_not_in_the_held_out_gram():
+    """Twins in one block: their difference holds little noise, and the held-out gram takes off that of both."""
+    truth, cross, held = np.zeros((1, D)), [], []
+    for seed in range(200):
+        generator = np.random.default_rng(seed)
+        shared = 3 * generator.standard_normal((48, 1, D))
+        one, other = (cell(generator, 48, truth, shared) for _ in range(2))
+        cross.append(gram(contrast([one, other], (1.0, -1.0), [0], 0)).value[0, 0])
+        held.append(HeldOut(one, other, np.ones((1, 1), dtype=bool)).grams(np.ones((1, B)), np.ones((1, B)))[0, 0, 0])
+    assert abs(np.mean(cross)) < 4 * np.std(cross) / np.sqrt(200)
+    assert np.mean(held) == pytest.approx(-2 * 9 * D / 48, rel=0.1)
 
 
 @settings(max_examples=15)

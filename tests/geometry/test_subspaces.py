@@ -13,7 +13,6 @@ from geoaudit.geometry.directions import BlockMeans, differences
 from geoaudit.geometry.subspaces import (
     TopSubspace,
     c_sub,
-    complement_basis,
     energy_weighted_angle,
     orthonormal,
     outside,
@@ -312,18 +311,6 @@ def test_what_is_outside_is_orthogonal_and_with_what_is_inside_gives_the_vector(
     assert np.abs(left @ base.T).max() <= 1e-14 * np.linalg.norm(left)
     np.testing.assert_allclose(left + vector @ base.T @ base, vector, atol=1e-12 * np.linalg.norm(vector))
     np.testing.assert_allclose(outside(left, base), left)
-
-
-def test_the_complement_is_the_rest_of_the_space() -> None:
-    base = basis_of(3, 8, 0)
-    rest = complement_basis(base)
-    assert rest.shape == (5, 8)
-    whole = np.concatenate([base, rest])
-    np.testing.assert_allclose(whole @ whole.T, np.eye(8), atol=1e-14)
-    with pytest.raises(NothingToMeasure, match="complement is empty"):
-        complement_basis(np.eye(4))
-    with pytest.raises(RequestError, match="one basis"):
-        complement_basis(base[None])
 
 
 def test_orthonormal_keeps_the_span_and_the_first_direction() -> None:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from geoaudit.attacks.make import cases
+from geoaudit.carriers.effects import Effects
 from geoaudit.carriers.resample import ArditiScores, CosmicScores
 from geoaudit.carriers.select import Row
 from geoaudit.carriers.table import Examined, Scope, SearchTable, SubspaceEffects
@@ -30,6 +31,7 @@ from geoaudit.measures.needs import (
     ChatSetting,
     Completions,
     Examination,
+    Intervention,
     Probe,
     SubspaceAblation,
 )
@@ -202,6 +204,7 @@ def made_evidence(
     *,
     examined: Examined | Exception | Callable[[SearchTable, tuple[int, int]], Examined] = beaten_controls,
     subspaces: SubspaceEffects | None = None,
+    effects: Effects | Callable[[Intervention], Effects] | None = None,
     refuses: Callable[[int], str] = lambda index: REFUSAL,
     answers: Callable[[int], str] = lambda index: ANSWER,
     trained_on: Sequence[str] = (),
@@ -221,6 +224,8 @@ def made_evidence(
                 return answered(need, refuses if "harmful" in need.source.name else answers)
             case SubspaceAblation():
                 return subspaces
+            case Intervention():
+                return effects(need) if callable(effects) else effects
             case Examination():
                 if isinstance(examined, Exception):
                     raise examined

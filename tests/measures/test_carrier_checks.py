@@ -9,14 +9,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from geoaudit.audit.decide import decide
 from geoaudit.carriers.table import Examined, Scope, SearchTable
 from geoaudit.errors import NothingToMeasure
 from geoaudit.measures.carrier import carrier_layer, carrier_norm, carrier_score
-from geoaudit.measures.carrier_checks import controls_needed, rank_p
 from geoaudit.records import Measurement
 from tests.measures.carriers import (
     ANSWER,
@@ -33,7 +30,6 @@ from tests.measures.carriers import (
 )
 
 RULES = ("cosmic", "arditi", "cosmic-affine")
-quick = settings(deadline=None, derandomize=True, max_examples=80)
 
 
 def stopped(found: Measurement, name: str) -> str:
@@ -126,23 +122,6 @@ def test_without_controls_there_is_no_carrier():
     assert found.detail["examined"] is None
     other = made_evidence(examined=lambda table, _: beaten_controls(table, (-2, 1)))
     assert "those of another direction" in stopped(measured(carrier_layer, other), "uninducible-carrier")
-
-
-@quick
-@given(st.lists(st.floats(-2, 2), max_size=60), st.floats(-2, 2))
-def test_the_rank_p_value_counts_itself(values, target):
-    p = rank_p(target, np.array(values))
-    assert 1 / (1 + len(values)) <= p <= 1
-    assert p == (1 + sum(value >= target for value in values)) / (1 + len(values))
-    assert rank_p(math.nan, np.array(values)) == 1
-    if len(values) < controls_needed():
-        assert p > 0.05
-
-
-@pytest.mark.parametrize("largest", [0.05, 0.01, 0.025, 0.2, 0.07])
-def test_how_many_controls_are_needed(largest):
-    m = controls_needed(largest)
-    assert 1 / (1 + m) <= largest < 1 / m
 
 
 # --- doing nothing ---------------------------------------------------------------------------------------------------

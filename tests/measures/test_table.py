@@ -24,9 +24,9 @@ from tests.measures.benches import SHARED, evidence_of, open_bench
 SMALL = {"n": 12, "n_train": 32, "n_validation": 8, "max_new_tokens": 3}
 MOST_COMBINED = 40
 """Combinations of choices that are all tried; of more, each choice is changed alone."""
-ELSEWHERE = {"coupling", "drift", "relocation", "transfer"}
+ELSEWHERE = {"beliefs", "coupling", "drift", "independence", "relocation", "reply_inversion", "transfer"}
 """Families whose numbers need more than one planted model that refuses exactly the harmful prompts: four filled cells,
-or another checkpoint. `test_coupling`, `test_drift` and `test_relocation` have them."""
+or another checkpoint. `test_beliefs`, `test_coupling` and so on have them."""
 HERE = [measure for measure in MEASURES.values() if measure.function.partition(":")[0].split(".")[-1] not in ELSEWHERE]
 on_this_bench = pytest.mark.parametrize("measure", HERE, ids=[measure.name for measure in HERE])
 
@@ -67,7 +67,7 @@ def needs_more(measure: Measure, given: dict) -> bool:
         return True  # they choose a layer before the planted one here, where no subspace carries anything
     large = given.get("preset", "geoaudit") != "geoaudit" or given.get("filtered") or given.get("contrast") == "refused"
     # an edit of one layer, or one that spares the first token, leaves the tie between the layers behind to rounding
-    return measure.name.startswith(("carrier_", "causal_")) and bool(large or given.get("rule") == "cosmic-affine")
+    return measure.name.startswith(("carrier_", "causal_", "intervention_", "dose_")) and bool(large or given.get("rule") == "cosmic-affine")
 
 
 @pytest.fixture(scope="module")

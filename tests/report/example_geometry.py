@@ -11,6 +11,8 @@ import math
 import random
 from typing import Any
 
+from tests.report import example_beliefs, example_interventions
+
 SCOPES = {"every_site": 1.0, "every_site_but_first_token": 0.3, "single_layer": 0.05, "affine": 0.22}
 CLASSES = ("drift-only", "reorganised", "lost", "undecided")
 SEARCHES = ("carrier_layer", "carrier_kl", "carrier_score")
@@ -29,6 +31,7 @@ def with_geometry(record: dict[str, Any]) -> dict[str, Any]:
     for index, name in enumerate(names):
         chance = random.Random(f"geometry {index}")
         made = [*_coupling(name, chance, layers, tuned=index > 0), _direction(name, chance, layers)]
+        made += [*_interventions(name, chance), *_beliefs(name)]
         if index:
             made += [*_drift(name, names[0], chance, layers), _transfer(name, names[0], index)]
         record["measurements"] += made
@@ -217,6 +220,28 @@ def _direction(name: str, chance: random.Random, layers: int) -> dict[str, Any]:
     return _measurement("direction_auroc", name, 0.98, 0.01, "AUROC", detail, [])
 
 
+def _interventions(name: str, chance: random.Random) -> list[dict[str, Any]]:
+    unit = "nats of refusal score, beyond controls"
+    return [
+        _measurement("intervention_sensitivity", name, -3.0, 0.4, unit, example_interventions.edit(chance), []),
+        _measurement("dose_response", name, -0.97, 0.02, "Spearman's ρ", example_interventions.sweep(chance), []),
+        _measurement("causal_matrix", name, -2.8, 0.4, unit, example_interventions.matrix(chance), []),
+    ]
+
+
+def _beliefs(name: str) -> list[dict[str, Any]]:
+    """Two measures of the same scores, and the task."""
+    mean, guard = (example_beliefs.scores(random.Random(f"beliefs {name}")) for _ in range(2))
+    made = [
+        _measurement("harmfulness_belief", name, 0.1, 0.02, "difference of cosines", mean, []),
+        _measurement("latent_guard", name, 0.93, 0.03, "share (0.5 by chance)", guard, []),
+        _measurement("reply_inversion", name, 3.3, 0.6, "nats", example_beliefs.inversion(random.Random(name)), []),
+    ]
+    made[0]["parameters"] = {"group": "harmful_answered", "n_train": 128}
+    made[2]["parameters"] = {"layer": 4, "coefficient": 1.0, "requests": "harmless"}
+    return made
+
+
 def _drift(name: str, reference: str, chance: random.Random, layers: int) -> list[dict[str, Any]]:
     """The subspaces, and the carriers."""
     shared = {"reference": reference, "against": "reference"}
@@ -331,6 +356,12 @@ _MEASURES = {
     "c_cos": _described("Cosine of H and R", "cosine", "How alike H and R are."),
     "c_sub": _described("Subspace overlap of H and R", "share", "How much their subspaces share."),
     "direction_auroc": _described("Separation", "AUROC", "How well the direction separates held-out prompts."),
+    "intervention_sensitivity": _described("Sensitivity", "nats", "What an edit does beyond its controls."),
+    "dose_response": _described("Dose–response", "Spearman's ρ", "How the score follows the dose."),
+    "causal_matrix": _described("Causal matrix", "nats", "What each of ten edits does."),
+    "harmfulness_belief": _described("Belief of harmfulness", "difference of cosines", "Where prompts lie."),
+    "latent_guard": _described("Latent guard", "share", "How well the belief separates."),
+    "reply_inversion": _described("Reply inversion", "nats", "How far harmfulness turns the answer."),
     "energy_weighted_angle": _described("Energy-weighted angle", "degrees", "How far the subspace turned."),
     "direction_cosine": _described("Cosine of the carriers", "cosine", "How alike the carriers are."),
     "carrier_transfer": _described("Carrier transfer", "share of the effect", "Whether the carrier still works."),

@@ -93,3 +93,89 @@ def test_odd_fields_leave_the_section_standing(make_geometry: Callable[..., dict
     for field in (*detail, "percentile"):
         row["detail"] = {**detail, field: odd}
         assert '<section id="coupling">' in html.render(record)
+
+
+# --- independence
+
+
+def independence(record: dict[str, Any], **changed: Any) -> dict[str, Any]:
+    """What ablating one direction does to the other, on the last checkpoint's pair."""
+    pair = coupling.couplings(record)[-1]
+    detail = {name: pair.detail[name] for name in ("form", "h_layer", "r_layer", "h_position", "r_position", "cells")}
+    detail |= {
+        "changes": {"h_without_r": 0.012, "r_without_h": 0.034},
+        "at_once": {"h_without_r": 0.002, "r_without_h": 0.003},
+        "controls": {"n": 3, "h_without_r": [0.001, None, 0.004], "r_without_h": [0.002], "sum": [0.003, 0.006]},
+        "p": {"sum": 0.0476, "h_without_r": 0.0476, "r_without_h": 0.5},
+        "by_layer": [{"layer": 0, "h": 0.1, "h_without_r": 0.1, "r": 0.2, "r_without_h": 0.1}],
+        **changed,
+    }
+    row = {
+        **pair.measurements[0],
+        "measure": "representational_independence",
+        "unit": "squared cosine",
+        "estimate": 0.046,
+        "low": 0.04,
+        "high": 0.052,
+        "flags": [],
+        "detail": detail,
+    }
+    record["measurements"].append(row)
+    record["measures"]["representational_independence"] = {"title": "Representational independence of H and R"}
+    return row
+
+
+def section_of(record: dict[str, Any]) -> str:
+    return html.render(record).partition('<section id="coupling">')[2].partition("</section>")[0]
+
+
+def test_independence_stands_with_the_pair_that_it_was_measured_on(geometric: dict[str, Any]):
+    independence(geometric)
+    found = coupling.couplings(geometric)
+    assert [len(one.independence) for one in found] == [0, 1]
+    assert [len(one.measurements) for one in found] == [2, 2], "it is no reading of the angle"
+    (one,) = found[1].independence
+    assert one.value == "0.0460 [0.0400, 0.0520]"
+    table = dict(one.table)
+    assert table["H, with R ablated"] == ["0.0120", "0.0020", "0.0010 to 0.0040 (2)", "0.0476"]
+    assert table["both added up"][:2] == ["0.0460", "0.0050"]
+    section = section_of(geometric)
+    assert section.count("Representational independence of H and R") == 1
+    assert "0.0460 [0.0400, 0.0520]" in section
+    assert "a direction that no layer holds is independent of every other" in section
+
+
+def test_independence_of_another_pair_or_alone_has_its_own_place(geometric: dict[str, Any]):
+    row = independence(geometric, h_layer=1)
+    assert [len(one.measurements) for one in coupling.couplings(geometric)] == [2, 2, 0]
+    geometric["measurements"], geometric["assertions"] = [row], []
+    (one,) = coupling.couplings(geometric)
+    assert one.cells
+    assert one.curves == []
+    section = section_of(geometric)
+    assert "0.0460 [0.0400, 0.0520]" in section
+    assert "<svg" not in section
+    assert '<th scope="col">Measure</th>' not in section
+
+
+def test_independence_that_was_not_measured_says_why(geometric: dict[str, Any]):
+    row = independence(geometric)
+    row.update(estimate=None, low=None, high=None, why_missing="R: null direction")
+    row["detail"] = {"form": "identified", "cells": row["detail"]["cells"]}
+    assert "not measured: R: null direction" in section_of(geometric)
+
+
+@pytest.mark.parametrize("odd", ODD)
+def test_odd_fields_of_independence_leave_the_section_standing(make_geometry: Callable[..., dict[str, Any]], odd: Any):
+    record = alone(make_geometry(rows=2, layers=3, checkpoints=1), "c_cos")
+    row = independence(record)
+    detail = row["detail"]
+    parts = ("controls", "p", "changes", "at_once")
+    row["detail"] = {**detail, **{field: {"sum": odd, "h_without_r": odd, "r_without_h": odd} for field in parts}}
+    assert "Representational independence of H and R" in section_of(record)
+    for field in detail:
+        row["detail"] = {**detail, field: odd}
+        for one in coupling.couplings(record):
+            assert all(found.value and found.table is not None for found in one.independence)
+    row["detail"] = dict.fromkeys(detail, odd)
+    assert "<h2>Coupling of harmfulness and refusal</h2>" in section_of(record)

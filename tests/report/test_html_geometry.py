@@ -13,7 +13,7 @@ from tests.report.hostile import PAYLOAD, everywhere, is_safe
 
 Make = Callable[..., dict[str, Any]]
 Read = Callable[[str], Any]
-SECTIONS = ("carrier", "direction", "spectrum", "coupling", "drift")
+SECTIONS = ("carrier", "direction", "spectrum", "coupling", "interventions", "beliefs", "drift")
 
 
 def sections(text: str) -> dict[str, ET.Element]:

@@ -1,0 +1,112 @@
+"""What measures of interventions draw from a checkpoint. Light: planning imports no numpy and no torch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from geoaudit.measures.carrier_needs import for_carrier, search_of, selecting_of
+from geoaudit.measures.needs import Intervention, Need, Source
+
+_OF_THE_CARRIER = ("rule", "kl_budget", "contrast", "direction", "n_train", "n_validation", "chat")
+H_TARGETS = ("H", "H+R", "H_perp_R", "R_perp_H")
+"""Targets that the harmfulness direction is part of."""
+
+
+def carrier_of(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """The parameters of the carrier that R is; where and how it is edited is the intervention's own."""
+    return {name: parameters[name] for name in _OF_THE_CARRIER}
+
+
+def intervention_of(parameters: Mapping[str, Any]) -> Intervention:
+    """The intervention that the parameters ask for."""
+    carrier = carrier_of(parameters)
+    return Intervention(
+        search=search_of(carrier),
+        selecting=selecting_of(carrier),
+        direction=parameters["direction"],
+        target=parameters["target"],
+        operator=parameters["operator"],
+        scope=parameters["scope"],
+        dose=parameters["dose"],
+        k=parameters["k"] if parameters["target"] == "subspace" else 1,
+        source=parameters["source"],
+        n=parameters["n_held_out"],
+        n_controls=parameters["n_controls"],
+    )
+
+
+def for_intervention(parameters: Mapping[str, Any]) -> tuple[Need, ...]:
+    """All that the carrier needs, the layer of H, and the effects."""
+    need = intervention_of(parameters)
+    projections = (need.projections,) if need.target in H_TARGETS else ()
+    return (*for_carrier(carrier_of(parameters)), *projections, need)
+
+
+CELLS: Mapping[str, tuple[str, str]] = {
+    f"{operator} {target}": (operator, target)
+    for operator in ("ablate", "add")
+    for target in ("R", "H", "H+R", "R_perp_H", "H_perp_R")
+}
+"""The cells of arXiv 2606.16349's causal sweep: operator and target of each."""
+_HOW: Mapping[str, Mapping[str, Any]] = {
+    "ablate": {"scope": "every_site", "source": Source("harmful")},
+    "add": {"scope": "single_layer", "source": Source("benign-utility")},
+}
+"""Ablation is read on harmful prompts, which it may open; addition on everyday ones, which it may close."""
+
+
+def of_cell(parameters: Mapping[str, Any], cell: str) -> dict[str, Any]:
+    """The parameters of one cell of the causal matrix, as those of an intervention."""
+    operator, target = CELLS[cell]
+    return {**parameters, **_HOW[operator], "operator": operator, "target": target, "k": 1, "expects": "either"}
+
+
+def for_matrix(parameters: Mapping[str, Any]) -> tuple[Need, ...]:
+    """All cells, whichever is asked for: its p-value is one among all."""
+    return tuple(dict.fromkeys(need for cell in CELLS for need in for_intervention(of_cell(parameters, cell))))
+
+
+DOSES = (-4.0, -2.0, -1.0, -0.5, 0.5, 1.0, 2.0, 4.0)
+"""λ of a dose sweep (arXiv 2606.16349 §4), beside 0, which is no intervention."""
+
+
+def at_dose(parameters: Mapping[str, Any], dose: float) -> dict[str, Any]:
+    """The parameters of one dose of a sweep, as those of an intervention."""
+    return {**parameters, "dose": dose, "expects": "either"}
+
+
+def for_sweep(parameters: Mapping[str, Any]) -> tuple[Need, ...]:
+    """The same intervention at every dose, each with controls of its own."""
+    return tuple(dict.fromkeys(need for dose in DOSES for need in for_intervention(at_dose(parameters, dose))))
+
+
+def least_controls(beats: float, expects: str) -> int:
+    """With fewer controls even an effect that beats all of them has a rank p-value above 1 − `beats`."""
+    sides = 2 if expects == "either" else 1
+    return math.ceil(sides / (1 - beats) - 1e-9) - 1
+
+
+def with_scope(given: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What is given, with the only scope of an addition where none is."""
+    return {"scope": "single_layer", **given} if given.get("operator") == "add" else given
+
+
+def problem(parameters: Mapping[str, Any]) -> str | None:
+    """What is wrong with a combination of parameters, or None."""
+    if parameters.get("operator") == "add":
+        if parameters["scope"] != "single_layer":
+            return "activation addition is at one layer: set scope: single_layer"
+        if parameters["target"] == "subspace":
+            return "a subspace can be ablated, but what to add along it is not said: name a direction as target"
+    if parameters.get("dose") == 0:
+        return "dose 0 is no intervention"
+    # the statistic of a matrix or a sweep has one tail
+    least = least_controls(parameters["beats_controls"], parameters.get("expects", "lower"))
+    if parameters["n_controls"] < least:
+        return (
+            f"underpowered: with {parameters['n_controls']} controls no effect can beat them at "
+            f"beats_controls: {parameters['beats_controls']:g}; n_controls: {least} can"
+        )
+    return None

@@ -1,0 +1,166 @@
+"""Interventions as a reader meets them: the effect of a target against the cloud of its controls, and what it cost."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from geoaudit.report import words
+from geoaudit.report.titles import Row, detail_of, listed, mapping
+from geoaudit.report.verdict import rows
+
+TARGETS: Mapping[str, str] = {
+    "R": "the refusal direction R",
+    "H": "the harmfulness direction H",
+    "H+R": "H and R together",
+    "H_perp_R": "H without its component along R",
+    "R_perp_H": "R without its component along H",
+    "subspace": "the top subspace",
+}
+OPERATORS: Mapping[str, str] = {"ablate": "ablated", "add": "added"}
+SCOPES: Mapping[str, str] = {
+    "every_site": "at every site",
+    "every_site_but_first_token": "at every site but the first token",
+    "single_layer": "at its own layer only",
+}
+KINDS: Mapping[str, str] = {
+    "kl_matched": "KL-matched controls (these decide)",
+    "random": "random directions, same dose",
+    "wrong_layer": "this direction at other layers",
+    "wrong_position": "this direction at other positions",
+}
+"""Kinds of controls in the order of figures; the last two are a profile of how specific the target is."""
+STARRED = 0.05
+
+
+@dataclass(frozen=True)
+class Intervention:
+    """One intervention on one checkpoint."""
+
+    checkpoint: str
+    measurement: Row
+
+    @property
+    def detail(self) -> Row:
+        """What the record keeps of it."""
+        return detail_of(self.measurement)
+
+    @property
+    def name(self) -> str:
+        """`the refusal direction R (layer 18, position −1), ablated at every site, dose 1`."""
+        detail = self.detail
+        target = TARGETS.get(words.plain(detail.get("target")), words.plain(detail.get("target")))
+        k = words.finite(detail.get("k"))
+        if detail.get("target") == "subspace" and k is not None:
+            target = f"the top {words.plural(k, 'direction')}"
+        how = OPERATORS.get(words.plain(detail.get("operator")), words.plain(detail.get("operator")))
+        where = SCOPES.get(words.plain(detail.get("scope")), words.plain(detail.get("scope")))
+        at = f"layer {words.number(detail.get('layer'), 'layer')}, position {words.position(detail.get('position'))}"
+        return f"{target} ({at}), {how} {where}, dose {words.number(detail.get('dose'))}"
+
+    @property
+    def kind(self) -> str:
+        """`intervention`, `sweep` or `matrix`."""
+        return type(self).__name__.lower()
+
+    @property
+    def nearest(self) -> bool:
+        """Whether no candidate was admissible, and R is the nearest one."""
+        return mapping(self.detail.get("carrier")).get("kind") == "nearest"
+
+    @property
+    def strips(self) -> list[tuple[str, Sequence[Any], Any]]:
+        """For each kind of control: its name, the effects, and the effect of the target."""
+        effect = self.detail.get("effect")
+        found = mapping(self.detail.get("controls"))
+        return [
+            (f"{name}: effect on the refusal score, nats", listed(mapping(found.get(kind)).get("effect")), effect)
+            for kind, name in KINDS.items()
+            if listed(mapping(found.get(kind)).get("effect"))
+        ]
+
+    @property
+    def rank(self) -> str:
+        """The rank p-value in words, "" for none."""
+        p = words.finite(self.detail.get("p"))
+        return "" if p is None else f"rank p = {words.number(p)} against the KL-matched controls"
+
+    @property
+    def facts(self) -> list[tuple[str, str]]:
+        """Numbers beside the figure."""
+        detail, one = self.detail, self.measurement
+        found = [
+            ("Refusal score without and with it", f"{self._nats('base')} and {self._nats('edited')}"),
+            ("Effect", f"{self._nats('effect')} {words.interval(detail.get('effect_low'), detail.get('effect_high'))}"),
+            ("Mean effect of its controls", self._nats("control_mean")),
+            (
+                "Beyond its controls",
+                f"{words.number(one.get('estimate'))} nats {words.interval(one.get('low'), one.get('high'))}",
+            ),
+            ("In spreads of the controls", words.number(detail.get("standardised"))),
+            ("KL on harmless prompts", self._nats("kl")),
+            ("Doses of the controls", self._ends("dose")),
+            ("KL of the controls", self._ends("kl")),
+        ]
+        return [(name, text) for name, text in found if "not measured" not in text]
+
+    def _nats(self, field: str) -> str:
+        return f"{words.number(self.detail.get(field))} nats"
+
+    def _ends(self, field: str) -> str:
+        own = mapping(mapping(self.detail.get("controls")).get("kl_matched"))
+        values = [v for v in map(words.finite, listed(own.get(field))) if v is not None]
+        return f"{words.number(min(values))} to {words.number(max(values))}" if values else "not measured"
+
+
+@dataclass(frozen=True)
+class Sweep(Intervention):
+    """One target over doses."""
+
+    @property
+    def name(self) -> str:
+        """What is edited, without a dose."""
+        return super().name.rpartition(", dose")[0]
+
+    @property
+    def curve(self) -> list[Row]:
+        """The doses, by size, with 0 among them."""
+        found = [row for row in rows(self.detail, "curve") if words.finite(row.get("dose")) is not None]
+        idle = {"dose": 0.0, "effect": 0.0, "kl": 0.0}
+        return sorted([*found, idle], key=lambda row: float(row["dose"]))
+
+    @property
+    def damaged(self) -> str:
+        """From which dose on the model is broken, in words."""
+        dose, limit = words.finite(self.detail.get("damaged_from")), words.number(self.detail.get("damage_kl"))
+        if dose is None:
+            return f"no dose shifts harmless prompts by more than {limit} nats"
+        return f"from dose {words.number(dose)} on, harmless prompts shift by more than {limit} nats: read no further"
+
+
+@dataclass(frozen=True)
+class Matrix(Intervention):
+    """Ten edits of one checkpoint, tested together."""
+
+    @property
+    def cells(self) -> list[Row]:
+        """The cells in the order of the record."""
+        return rows(self.detail, "edits")
+
+    def star(self, row: Row) -> str:
+        """A star where the p-value that counts all cells is at most 0.05."""
+        p = words.finite(row.get("p"))
+        return "*" if p is not None and p <= STARRED else ""
+
+
+def interventions(record: Row) -> list[Intervention]:
+    """Each intervention that the record holds, in its order."""
+    found: list[Intervention] = []
+    for row in rows(record, "measurements"):
+        detail, name = detail_of(row), words.plain(row.get("checkpoint"))
+        if not mapping(detail.get("controls")).get("kl_matched") or not detail.get("operator"):
+            continue
+        kind = Matrix if rows(detail, "edits") else Sweep if rows(detail, "curve") else Intervention
+        found.append(kind(name, row))
+    return found
