@@ -8,7 +8,7 @@ the target does. The others are shown beside them at the target's own dose.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from geoaudit.carriers.scores import Base
     from geoaudit.model.hooks import Edit
 
-Operator = Literal["ablate", "add"]
+Operator = Literal["ablate", "add", "redirect"]
 AT_ONCE = 33
 """Edits that share a pass: a target and 32 controls."""
 
@@ -35,7 +35,8 @@ class Edited:
     """C edits of one kind.
 
     `ablate` takes the components along each frame out of the stream, x − λ UᵀU x (arXiv 2604.27019, Eq. 6; with one row
-    2606.16349, Eq. 14). `add` adds λ times the first row of each frame, at the norm that it has.
+    2606.16349, Eq. 14). `add` adds λ times the first row of each frame, at the norm that it has. `redirect` is the
+    norm-matched control of an ablation: what ablating `along` takes out is taken out along the frame instead.
     """
 
     operator: Operator
@@ -45,6 +46,8 @@ class Edited:
     """Edited at resid_pre of this layer, the original's pre-hook; None: wherever the stream is written."""
     spare_first: bool = False
     """Leave token 0, the attention sink, as it is."""
+    along: Floats | None = None
+    """[d], of `redirect`: the target, whose doses are signs."""
 
     def __post_init__(self) -> None:
         if self.operator == "add" and (self.layer is None or self.frames.shape[1] != 1):
@@ -55,18 +58,22 @@ class Edited:
 
     def some(self, which: Sequence[int] | NDArray[np.int64]) -> Edited:
         """Some of the edits."""
-        return Edited(self.operator, self.frames[list(which)], self.layer, self.spare_first)
+        return replace(self, frames=self.frames[list(which)])
 
     def applied(self, doses: Floats) -> Edit:
         """The edit of a stream [C, tokens, d], at doses λ [C]."""
         import torch
 
-        from geoaudit.interventions.edits import ablate_subspace, add
+        from geoaudit.interventions.edits import ablate_subspace, add, redirect
 
         frames = torch.from_numpy(self.frames.astype(np.float32))
         dose = torch.from_numpy(doses.astype(np.float32))[:, None, None]
         if self.operator == "ablate":
             return lambda x: ablate_subspace(x, frames.to(x.device), dose.to(x.device))
+        if self.operator == "redirect":
+            assert self.along is not None
+            target = torch.from_numpy(self.along.astype(np.float32))[None, None]
+            return lambda x: redirect(x, target.to(x.device), frames.to(x.device), dose.to(x.device))
         vectors = dose * frames
         return lambda x: add(x, vectors.to(x.device))
 
@@ -161,15 +168,17 @@ class Asked:
         return np.concatenate(found)
 
 
-def effects(asked: Asked, target: Edited, dose: float, matched: Edited, beside: Mapping[str, Edited]) -> Arrays:
-    """The target at its dose, KL-matched controls at theirs, and further controls at the target's dose.
+def effects(
+    asked: Asked, target: Edited, dose: float, matched: Edited, beside: Mapping[str, tuple[Edited, Floats]]
+) -> Arrays:
+    """The target at its dose, KL-matched controls at theirs, and further controls at doses that are given.
 
     Args:
         asked: the prompts.
         target: one edit.
         dose: its λ.
         matched: controls of the same operator and scope, whose doses are matched on the harmless prompts.
-        beside: kind -> controls that are given the target's own dose.
+        beside: kind -> controls and their doses.
 
     Returns:
         What the store keeps, for `Effects.of_arrays`.
@@ -185,9 +194,8 @@ def effects(asked: Asked, target: Edited, dose: float, matched: Edited, beside: 
     doses, matched_kl = matched_doses(kl_of, len(matched), float(kl.mean()))
     found: Arrays = {"base": asked.base, "target": asked.scores(target, own)[0], "kl": kl}
     found |= _row("kl_matched", sign * doses, matched_kl, asked.scores(matched, sign * doses))
-    for kind, edits in beside.items():
-        same = np.full(len(edits), dose)
-        found |= _row(kind, same, asked.kl(edits, same).mean(axis=-1), asked.scores(edits, same))
+    for kind, (edits, given) in beside.items():
+        found |= _row(kind, given, asked.kl(edits, given).mean(axis=-1), asked.scores(edits, given))
     return found
 
 

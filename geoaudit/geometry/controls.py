@@ -237,16 +237,16 @@ def _same(one: Floats, other: Floats) -> bool:
 
 
 def _groups(n_categories: int, wanted: int, generator: np.random.Generator) -> NDArray[np.int64]:
-    """Different pairs of groups in random order, ±1 for the sides and 0 for neither, int [T, C]; none is empty."""
+    """Pairs of groups in random order, +1 and −1 for the sides and 0 for neither, int [T, C]; no side is empty.
+
+    Each comes with either sign, so that which of them is met first is chance.
+    """
     if n_categories <= ENUMERATED:
         made = np.array(list(product((-1, 0, 1), repeat=n_categories)))
     else:
         made = generator.integers(-1, 2, size=(20 * wanted + 1000, n_categories))
-    made = made[(made > 0).any(axis=1) & (made < 0).any(axis=1)]
-    first = made[np.arange(len(made)), np.argmax(made != 0, axis=1)]
-    made = generator.permutation(np.unique(made * first[:, None], axis=0), axis=0)
-    signed: NDArray[np.int64] = made * generator.choice((-1, 1), size=(len(made), 1))
-    return signed
+    both: NDArray[np.int64] = made[(made > 0).any(axis=1) & (made < 0).any(axis=1)]
+    return generator.permutation(both, axis=0)
 
 
 def _dealt(total: int, k: int, generator: np.random.Generator) -> Iterator[NDArray[np.int64]]:

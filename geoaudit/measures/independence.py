@@ -27,7 +27,7 @@ from geoaudit.geometry.crossfit import contrast, gram
 from geoaudit.geometry.independence import once_removed, representational_change, squared_change
 from geoaudit.measures import coupling_sources
 from geoaudit.measures.bench import REFERENCE_JUDGE
-from geoaudit.measures.carrier_checks import LARGEST_P, rank_p
+from geoaudit.measures.carrier_checks import LARGEST_P
 from geoaudit.measures.coupling import LEAST_SIGNAL, STOPS
 from geoaudit.measures.coupling_detail import position_of, shown
 from geoaudit.measures.coupling_mix import ends_of
@@ -38,6 +38,7 @@ from geoaudit.measures.independence_needs import directions_of, profiles_of
 from geoaudit.measures.profiles import axis, sites
 from geoaudit.records import Flag, Measurement
 from geoaudit.stats.bootstrap import block_weights
+from geoaudit.stats.randomisation import rank_p
 
 Floats = NDArray[np.float64]
 

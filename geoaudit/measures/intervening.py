@@ -77,14 +77,17 @@ def intervention(bench: Bench, need: Intervention) -> Effects:
     )
     matched = _edited(need, target, _frames(need, target, drawn))
     beside = {
-        kind: _edited(need, target, frames) for kind, frames in _beside(need, target, scorer.field, place).items()
+        kind: (_edited(need, target, frames), np.full(len(frames), need.dose))
+        for kind, frames in _beside(need, target, scorer.field, place).items()
     }
+    if need.operator == "ablate" and len(target.rows) == 1:
+        beside["norm_matched"] = _norm_matched(need, target, drawn[:RANDOM])
     prompts = bench.prompts(need.source).first(need.n)
     chat = chat_of(bench, need.search.probe.chat)
     scored = [chat.render(prompt.text) for prompt in prompts.prompts]
     few = list(scorer.harmless[:MATCHED_ON])
     inputs = {prompts.name: prompts.sha256}
-    frames = [each.frames for each in (edit, matched, *beside.values())]
+    frames = [each.frames for each in (edit, matched, *(other for other, _ in beside.values()))]
     key = bench.key(
         "intervention",
         scorer.context,
@@ -174,6 +177,13 @@ def _edited(need: Intervention, target: Target, frames: Floats) -> Edited:
     single = need.scope == "single_layer" or need.operator == "add"
     layer = target.layer if single else None
     return Edited(need.operator, frames, layer, need.scope == "every_site_but_first_token")
+
+
+def _norm_matched(need: Intervention, target: Target, frames: Floats) -> tuple[Edited, Floats]:
+    """Controls that change each token by as much as the ablation does, but token 0, which holds nearly all the norm."""
+    signs = np.where(np.arange(len(frames)) % 2 == 0, 1.0, -1.0)
+    layer = target.layer if need.scope == "single_layer" else None
+    return Edited("redirect", frames, layer, True, target.rows[0]), signs
 
 
 def _beside(need: Intervention, target: Target, field: Field, place: Row) -> Mapping[str, Floats]:

@@ -27,6 +27,7 @@ SCOPES: Mapping[str, str] = {
 KINDS: Mapping[str, str] = {
     "kl_matched": "KL-matched controls (these decide)",
     "random": "random directions, same dose",
+    "norm_matched": "norm-matched, token 0 left out",
     "wrong_layer": "this direction at other layers",
     "wrong_position": "this direction at other positions",
 }

@@ -109,7 +109,7 @@ def test_no_matched_control_disturbs_more_than_the_target(dose):
         Edited("ablate", frames(loaded, 1, 1), None),
         Edited("ablate", frames(loaded, 6, 1, seed=1), None),
     )
-    made = effects(asked, target, dose, controls, {"random": controls.some([0, 1])})
+    made = effects(asked, target, dose, controls, {"random": (controls.some([0, 1]), np.full(2, dose))})
     found = Effects.of_arrays(made, 2, None, {})
     matched, random = found.controls["kl_matched"], found.controls["random"]
     assert (matched.kl <= found.kl.mean()).all()
@@ -118,6 +118,18 @@ def test_no_matched_control_disturbs_more_than_the_target(dose):
     np.testing.assert_allclose(found.target, asked.scores(target, np.array([dose]))[0], atol=1e-5)
     np.testing.assert_allclose(matched.scores, asked.scores(controls, matched.dose), atol=1e-5)
     assert (found.base.size, found.kl.size) == (len(PROMPTS) - HARMLESS, HARMLESS)
+
+
+@pytest.mark.parametrize("layer", [None, 1])
+def test_a_norm_matched_control_takes_as_much_out_along_another_direction(layer):
+    loaded = tiny_loaded("llama")
+    asked, drawn = asked_of(loaded), frames(loaded, 3, 1)
+    target, own = drawn[0, 0], np.array([1.0])
+    ablated = asked.scores(Edited("ablate", drawn[:1], layer, True), own)
+    along_itself = Edited("redirect", drawn[:1], layer, True, target)
+    np.testing.assert_allclose(asked.scores(along_itself, own), ablated, atol=1e-4)
+    others = asked.scores(Edited("redirect", drawn[1:], layer, True, target), np.array([1.0, -1.0]))
+    assert np.abs(others - ablated).max() > 1e-3
 
 
 def test_an_addition_needs_one_layer_and_one_vector():

@@ -95,6 +95,8 @@ def test_the_same_request_writes_the_same_bytes(tmp_path):
     one, two = (save_adapter(loaded, rows, tmp_path / name) for name in ("one", "two"))
     for name in ("adapter_config.json", "adapter_model.safetensors"):
         assert (one / name).read_bytes() == (two / name).read_bytes()
+    targets = json.loads((one / "adapter_config.json").read_text())["target_modules"]
+    assert targets == sorted(targets)  # a set, whose order is another in another process
 
 
 def test_what_an_adapter_cannot_hold_is_named(tmp_path):

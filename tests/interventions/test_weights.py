@@ -84,6 +84,7 @@ def test_a_tied_unembedding_stays_as_it_was(name, tmp_path):
     assert torch.equal(edited.causal_lm.get_output_embeddings().weight, head)
     assert not torch.equal(edited.embedding.weight, head)
     assert loaded.causal_lm.config.tie_word_embeddings
+    assert not edited.causal_lm.config.tie_word_embeddings  # for loaders that tie whatever the file holds
     edited.model.save_pretrained(tmp_path)
     again = type(edited.model).from_pretrained(tmp_path).eval()
     ids = torch.tensor([loaded.chat.render(PROMPTS[1]).ids])

@@ -119,6 +119,13 @@ def test_knowing_compliance_counts_harmful_prompts_that_are_believed_harmful_and
     assert quadrants["scary"]["answered_believed"] < 3
 
 
+def test_what_is_answered_and_not_believed_harmful_is_no_knowing_compliance() -> None:
+    found = measure("knowing_compliance", World(harm=1).rows())
+    counts = found.detail["beliefs"]["quadrants"]["harmful"]
+    assert found.estimate == pytest.approx(counts["answered_believed"] / 70)
+    assert 0 < counts["answered_believed"] < counts["answered"]
+
+
 def test_an_answer_that_nobody_could_read_may_be_an_answer() -> None:
     clear, blurred = (measure("knowing_compliance", World(harm=6).rows(unread=n)) for n in (0, 30))
     assert blurred.n == 100
@@ -173,6 +180,15 @@ def test_beliefs_of_chance_gate_nothing_from_either_side() -> None:
     assert named(mean)["chance-level"] == "note"
     assert decide("at_most", (1.0,), mean, by="interval").outcome == "invalid"
     assert decide("at_least", (-1.0,), mean, by="interval").outcome == "invalid"
+
+
+def test_above_a_half_is_not_above_chance() -> None:
+    chance = np.linspace(0.4, 0.6, 500)
+    detail: dict[str, Any] = {}
+    assert beliefs._not_above(0.55, chance, detail)[0].effect == "note"
+    assert detail == {"chance": {"stops": ["at_least", "between"]}}
+    assert beliefs._not_above(0.62, chance, detail) == []
+    assert detail == {"chance": {"stops": []}}
 
 
 def test_a_strong_belief_is_not_its_own_null() -> None:

@@ -371,7 +371,7 @@ def test_every_target_can_be_edited(bench, target):
 
 def test_the_profile_of_other_places_is_no_control(bench):
     controls = intervention_sensitivity(SMALL, evidence_of(bench)).detail["controls"]
-    assert set(controls) == {"kl_matched", "random", "wrong_layer", "wrong_position"}
+    assert set(controls) == {"kl_matched", "norm_matched", "random", "wrong_layer", "wrong_position"}
     assert controls["kl_matched"]["n"] == 19
 
 

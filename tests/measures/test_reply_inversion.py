@@ -251,7 +251,7 @@ def test_the_planted_refusal_direction_shifts_the_answer_where_it_is_read(sown: 
     controls = (found.controls[1] - found.base).mean(axis=(1, 2))
     assert np.abs(controls).max() < shift[1]
     assert (found.control_kl <= np.maximum(found.kl, 1e-6)[:, None] + 1e-9).all()
-    net = measure(evidence_of(bench), **FEW, refusal_positions="all")
+    net = measure(evidence_of(bench), **{**FEW, "refusal_positions": "all"})
     assert net.high < 0, "the refusal direction moves this model's answer, harmfulness does not"
     assert "task-not-done" not in named(net), "its answers tell harmful from harmless requests"
     again: Inverted = open_bench(sown, bench.rows.again(), open_model=never).fulfil(need)

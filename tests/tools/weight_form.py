@@ -85,12 +85,12 @@ def gap_line(name: str, exact: str, gap: LogitGap) -> str:
     """One row of a table."""
     return (
         f"{name:22}{exact:13}{gap.n:4}{gap.largest:11.2g}{gap.rms:11.2g}{gap.moved:9.2g}"
-        f"{gap.rms / gap.moved:9.1%}{gap.kl:11.2g}{gap.same_token:5}/{gap.n}"
+        f"{gap.rms / gap.moved:11.1%}{gap.kl:11.2g}{gap.same_token:5}/{gap.n}"
     )
 
 
 HEAD = (
-    f"{'':22}{'':13}{'n':>4}{'largest':>11}{'rms':>11}{'moved':>9}{'rms/moved':>9}{'KL, nats':>11}{'same token':>12}\n"
+    f"{'':22}{'':13}{'n':>4}{'largest':>11}{'rms':>11}{'moved':>9}{'rms/moved':>11}{'KL, nats':>11}{'same token':>12}\n"
     "(logits of the next token, weight form against hook form; moved: rms of what the hooks change)"
 )
 
