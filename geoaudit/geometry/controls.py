@@ -135,15 +135,16 @@ def category_contrasts(
     sizes = np.linalg.svd(contrasts, compute_uv=False) if len(contrasts) else np.zeros(1)
     between = f"{len(categories)} categories of harmless prompts differ"
     _enough(int((sizes > DEPENDENT * sizes[0]).sum()) if sizes[0] > 0 else 0, n, k, between)
-    found: list[Floats] = []
+    found, held_so_far = np.empty((n, k, len(axes))), 0
     for places in _dealt(len(contrasts), k, generator):
         frame = _gram_schmidt(contrasts[places])
-        if frame is not None and not any(_same(frame, other) for other in found):
-            found.append(frame)
-        if len(found) == n:
-            return _clean(np.stack(found) @ axes, basis)
+        if frame is not None and not _among(frame, found[:held_so_far]):
+            found[held_so_far] = frame
+            held_so_far += 1
+        if held_so_far == n:
+            return _clean(found @ axes, basis)
     raise NothingToMeasure(
-        f"too few controls: {len(categories)} categories of harmless prompts give {len(found)} different "
+        f"too few controls: {len(categories)} categories of harmless prompts give {held_so_far} different "
         f"{_dimensional(k)}contrasts beside the target, {n} are needed"
     )
 
@@ -231,9 +232,9 @@ def _gram_schmidt(rows: Floats) -> Floats | None:
     return frame
 
 
-def _same(one: Floats, other: Floats) -> bool:
-    """Whether two frames [k, r] span the same subspace: the squared sines of their angles sum to nothing."""
-    return len(one) - float(((one @ other.T) ** 2).sum()) <= SAME
+def _among(frame: Floats, others: Floats) -> bool:
+    """Whether a frame [k, r] spans the subspace of one of the others [m, k, r]: the squared sines sum to nothing."""
+    return bool((len(frame) - ((others @ frame.T) ** 2).sum(axis=(1, 2)) <= SAME).any())
 
 
 def _groups(n_categories: int, wanted: int, generator: np.random.Generator) -> NDArray[np.int64]:

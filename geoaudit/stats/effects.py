@@ -79,8 +79,8 @@ def control_normalised(
     intervals, with 32 to 128 prompts and 20 or 99 controls, the share that held a planted effect was 93 to 96 % for
     normal and for heavy-tailed scores (Student's t, 3 degrees of freedom), 97 to 99 % for rates, but 89 to 93 % where
     prompts differ with a skewness of 6 (log-normal; the truth was then beyond the end on the side of the long tail).
-    Plain percentile and basic intervals held it in up to 2 and up to 4 points less; with 8 prompts, in 4 to 6 and in 4
-    to 9 points less (`tests/tools/intervention_simulations.py`, 800 simulations of each).
+    But for rates, plain percentile and basic intervals held it up to 2 and up to 4 points less often; with 8 prompts, 4
+    to 6 and 4 to 9 points less often (`tests/tools/intervention_simulations.py`, 800 simulations of each).
 
     *Rates* (0 and 1, or means of them) have samples in which no prompt differs from any other, of which a bootstrap
     makes an interval without width: 32 of 32 refusals gone is not a change of exactly −1. For them the interval is

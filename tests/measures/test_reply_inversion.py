@@ -248,6 +248,8 @@ def test_the_planted_refusal_direction_shifts_the_answer_where_it_is_read(sown: 
     shift = (found.edited - found.base).mean(axis=(1, 2))
     assert shift[1] > 3
     assert abs(shift[0]) < 0.1
+    assert found.norm[1] == pytest.approx(1.5, rel=0.02), "as planted at −1"
+    assert found.cosine == pytest.approx(0.5, abs=0.05), "60 degrees"
     controls = (found.controls[1] - found.base).mean(axis=(1, 2))
     assert np.abs(controls).max() < shift[1]
     assert (found.control_kl <= np.maximum(found.kl, 1e-6)[:, None] + 1e-9).all()
