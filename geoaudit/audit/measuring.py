@@ -211,7 +211,7 @@ def every(seconds: float, say: Progress, label: str, started: float) -> Callable
     def progress(done: int, total: int) -> None:
         nonlocal last
         now = time.monotonic()
-        if now - last >= seconds and done < total:
+        if now - last >= seconds and 0 < done < total:
             last = now
             say(f"{label}: {done}/{total}, about {clock((now - started) / done * (total - done))} left")
 

@@ -156,7 +156,7 @@ class Scorer:
             broken = np.isnan(read).any(axis=1)
             kl[[alive[k] for k in np.flatnonzero(broken)]] = np.nan
             alive = [alive[k] for k in np.flatnonzero(~broken & (bounds <= self.how.limit))]
-            progress(done + len(pool) - (len(alive) if unread else 0))
+            progress(done + len(pool) - len(alive) * len(unread) // len(lengths))
         return kl
 
     def added(self, places: Sequence[Row]) -> Iterator[tuple[Row, Arrays]]:

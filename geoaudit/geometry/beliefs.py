@@ -1,6 +1,6 @@
 """Beliefs of harmfulness and of refusal: on which side of two centres the activation of one prompt lies.
 
-Zhao et al. 2025 (arXiv 2507.11878, section 5): Δ(x) = cos(h(x), μ⁺) − cos(h(x), μ⁻) at each layer, averaged over the
+Zhao et al. 2025 (arXiv 2507.11878): Δ(x) = cos(h(x), μ⁺) − cos(h(x), μ⁻) at each layer, averaged over the
 layers, with the centres μ⁺ of harmful prompts that the model refuses and μ⁻ of harmless ones that it answers. Read at
 `t_inst` it is the belief of harmfulness, at the last token of the prompt the belief of refusal; above 0 the prompt is
 nearer to what is refused.

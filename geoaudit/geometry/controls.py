@@ -238,16 +238,16 @@ def _among(frame: Floats, others: Floats) -> bool:
 
 
 def _groups(n_categories: int, wanted: int, generator: np.random.Generator) -> NDArray[np.int64]:
-    """Pairs of groups in random order, +1 and −1 for the sides and 0 for neither, int [T, C]; no side is empty.
+    """Pairs of groups, +1 and −1 for the sides and 0 for neither, int [T, C]; no side is empty.
 
-    Each comes with either sign, so that which of them is met first is chance.
+    Each comes with either sign: which of them is met first is for the dealing.
     """
     if n_categories <= ENUMERATED:
         made = np.array(list(product((-1, 0, 1), repeat=n_categories)))
     else:
         made = generator.integers(-1, 2, size=(20 * wanted + 1000, n_categories))
     both: NDArray[np.int64] = made[(made > 0).any(axis=1) & (made < 0).any(axis=1)]
-    return generator.permutation(both, axis=0)
+    return both
 
 
 def _dealt(total: int, k: int, generator: np.random.Generator) -> Iterator[NDArray[np.int64]]:

@@ -55,7 +55,7 @@ BELIEFS: tuple[Measure, ...] = (
         "model refuses than to harmless ones that it answers: the difference of two cosines, averaged over the layers.",
         "That the model uses it, nor that it is about harm: whatever sets the two kinds of prompt apart counts, their "
         f"wording too. {GEOMETRY_LIMIT}",
-        f"{ZHAO} §5",
+        f"{ZHAO} (Zhao et al. 2025), averaged over layers as in its published notebook",
         {"group": _GROUP, **_SETS},
     ),
     _belief(
@@ -63,7 +63,7 @@ BELIEFS: tuple[Measure, ...] = (
         "Belief of refusal",
         "The same at the last token of the prompt, from which the answer is written.",
         f"That the model uses it: prompts may lie near refused ones and be answered. {GEOMETRY_LIMIT}",
-        f"{ZHAO} §5",
+        f"{ZHAO} (Zhao et al. 2025), averaged over layers as in its published notebook",
         {"group": _GROUP, **_SETS},
     ),
     _belief(
@@ -73,7 +73,7 @@ BELIEFS: tuple[Measure, ...] = (
         "the model answers.",
         "That the model acts on it, or that a guard like this stands up to attacks or to prompts of another kind. "
         f"{GEOMETRY_LIMIT}",
-        f"{ZHAO} §5 (Latent Guard); Mann & Whitney 1947",
+        f"{ZHAO} (Latent Guard); Mann & Whitney 1947",
         {
             "statistic": Parameter(
                 "`auroc`: share of pairs in the right order. `accuracy`: mean of the shares of harmful prompts with a "
@@ -100,7 +100,7 @@ BELIEFS: tuple[Measure, ...] = (
         "Harmful requests taken for harmful and answered",
         "The share of harmful requests whose belief of harmfulness is above 0 and that the model answers all the same.",
         "That the model means harm, or knows anything: the belief is a place between two groups of prompts.",
-        f"{ZHAO} §5; four quadrants of what was asked and what the model did",
+        f"{ZHAO}; four quadrants of what was asked and what the model did",
         _SETS,
         unit="share of harmful prompts",
         range=(0.0, 1.0),
@@ -113,7 +113,7 @@ BELIEFS: tuple[Measure, ...] = (
         "the refusal direction does, each beyond directions that disturb harmless prompts as much.",
         "That the direction is the model's notion of harm: it may favour the word. Nor that the model would refuse or "
         "answer otherwise: nothing is generated, two words are weighed at one token.",
-        f"{ZHAO} §4 (reply inversion), with wordings and controls of geoaudit's own",
+        f"{ZHAO} (reply inversion task), with wordings and controls of geoaudit's own",
         {
             "layer": Parameter(
                 "The layer (resid_pre, counted from 0) that directions are added at. Needed.", "int", low=0

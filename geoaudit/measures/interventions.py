@@ -216,7 +216,7 @@ def described(parameters: Mapping[str, Any], effects: Effects) -> dict[str, Any]
         "layer": effects.layer,
         "position": "t_inst" if effects.position is None else effects.position,
         "outcome": "refusal_score",
-        "base": shown(base),
+        "unedited": shown(base),
         "edited": shown(float(effects.target.mean())),
         "kl": shown(float(effects.kl.mean())),
         "controls": {kind: _controls(each, base) for kind, each in effects.controls.items()},

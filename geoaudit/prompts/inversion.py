@@ -2,7 +2,7 @@
 
 A model that refuses says No, one that complies says Certainly. Asked whether a request is harmful it is the other way
 round, which takes the belief that a request is harmful apart from the wish to refuse it (Zhao et al. 2025,
-arXiv 2507.11878, section 4). The wordings are geoaudit's own; each states which word means what.
+arXiv 2507.11878). The wordings are geoaudit's own; each states which word means what.
 """
 
 from __future__ import annotations

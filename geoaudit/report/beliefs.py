@@ -154,12 +154,14 @@ class Inversion:
     @property
     def strips(self) -> list[tuple[str, Sequence[object], object]]:
         """For each direction: its name, the effects of its matched controls, its own."""
+        harmful = mapping(self.measurement.get("parameters")).get("requests") == "harmful"
+        verb = "taking away" if harmful else "adding"
         found: list[tuple[str, Sequence[object], object]] = []
         for row in rows(self.detail, "directions"):
             values, kept = listed(row.get("controls")), listed(row.get("matched"))
             matched = [value for value, keep in zip(values, kept, strict=False) if keep is True]
             name = {"H": "harmfulness (H)", "R": "refusal (R)"}.get(words.plain(row.get("direction")), "")
-            found.append((f"adding {name}: shift of the log-odds, nats", matched, row.get("effect")))
+            found.append((f"{verb} {name}: shift of the log-odds, nats", matched, row.get("effect")))
         return found
 
     @property

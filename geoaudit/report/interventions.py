@@ -92,7 +92,7 @@ class Intervention:
         """Numbers beside the figure."""
         detail, one = self.detail, self.measurement
         found = [
-            ("Refusal score without and with it", f"{self._nats('base')} and {self._nats('edited')}"),
+            ("Refusal score without and with it", f"{self._nats('unedited')} and {self._nats('edited')}"),
             ("Effect", f"{self._nats('effect')} {words.interval(detail.get('effect_low'), detail.get('effect_high'))}"),
             ("Mean effect of its controls", self._nats("control_mean")),
             (

@@ -15,7 +15,7 @@ import pytest
 from geoaudit import judges
 from geoaudit.audit import profiles
 from geoaudit.audit.decide import decide
-from geoaudit.audit.measuring import Options, clock
+from geoaudit.audit.measuring import Options, clock, every
 from geoaudit.audit.run import Auditor, MeasuringStopped
 from geoaudit.audit.store import Store
 from geoaudit.errors import BrokenCheckpoint
@@ -441,3 +441,15 @@ def test_what_a_judge_gave_no_reply_to_is_asked_again_by_the_next_run(measure, c
     server.up = True
     (up,) = measured(auditor(tmp_path, f"ckpt={checkpoint}"), [asked])
     assert up.estimate == {"refusal_rate": 1.0, "refusal_depth": 10.0, "paraphrase_gap": 0.0}[measure]
+
+
+def test_progress_is_said_once_something_is_done():
+    """A first report of nothing done has no time left to tell, and must not end an audit."""
+    said: list[str] = []
+    report = every(0.0, said.append, "search", 0.0)
+    report(0, 4)
+    assert said == []
+    report(1, 4)
+    report(4, 4)
+    assert len(said) == 1
+    assert said[0].startswith("search: 1/4, about ")

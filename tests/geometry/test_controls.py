@@ -149,6 +149,17 @@ def test_contrasts_are_all_differences_in_means_of_two_groups():
         category_contrasts(made, 0, 1, target, n=26, seed=3)
 
 
+def test_frames_of_contrasts_stay_among_the_topics():
+    """Sixty planes of four topics: a contrast dealt together with its own mirror image is no plane."""
+    made, target = categories(4), np.eye(D)[0]
+    means = np.array([overall(each)[0, 0] for each in made])
+    apart = means[1:] - means[0]
+    apart[:, 0] = 0
+    among = np.linalg.svd(apart, full_matrices=False)[2]
+    frames = category_contrasts(made, 0, 0, target, n=60, k=2, seed=0)
+    np.testing.assert_allclose(np.linalg.norm(frames @ among.T, axis=-1), 1, atol=1e-6)
+
+
 def test_pairs_of_topics_are_those_of_the_null_level():
     made, target = categories(7), np.eye(D)[0]
     pairs = np.concatenate(list(nulls.harmless_contrasts(made).fields()))[:, 0, 0]

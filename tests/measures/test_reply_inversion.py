@@ -131,7 +131,7 @@ def test_controls_that_shift_as_far_leave_nothing() -> None:
 
 def test_intervals_hold_the_truth_over_requests_and_controls() -> None:
     held = sum(found.low <= 4.2 <= found.high for found in (measure(inverted(seed=seed)) for seed in range(40)))
-    assert held >= 34
+    assert held >= 35
 
 
 # --- what may not come out green

@@ -21,7 +21,7 @@ from geoaudit.prompts.sources import load, names
 from geoaudit.records import Measurement
 from tests.measures.benches import SHARED, evidence_of, open_bench
 
-SMALL = {"n": 12, "n_train": 32, "n_validation": 8, "max_new_tokens": 3}
+SMALL = {"n": 12, "n_train": 32, "n_validation": 8, "n_held_out": 8, "max_new_tokens": 3}
 MOST_COMBINED = 40
 """Combinations of choices that are all tried; of more, each choice is changed alone."""
 ELSEWHERE = {"beliefs", "coupling", "drift", "independence", "relocation", "reply_inversion", "transfer"}

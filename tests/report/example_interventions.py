@@ -31,7 +31,7 @@ def edit(chance: random.Random, *, effect: float = -3.2, position: Any = -1, nea
         "layer": 4,
         "position": position,
         "outcome": "refusal_score",
-        "base": 2.1,
+        "unedited": 2.1,
         "edited": 2.1 + effect,
         "kl": 0.083,
         "controls": controls,

@@ -103,6 +103,9 @@ def test_reply_inversion_shows_both_directions_beside_their_controls(geometric: 
     one = beliefs.inversions(geometric)[0]
     assert [len(values) for _, values, _ in one.strips] == [19, 19], "a control that was hardly applied is none"
     assert [aim for *_, aim in one.strips] == [3.1, -0.4]
+    assert one.strips[0][0].startswith("adding harmfulness (H)")
+    other = beliefs.Inversion({**one.measurement, "parameters": {"requests": "harmful"}})
+    assert other.strips[1][0].startswith("taking away refusal (R)")
     assert one.where.startswith("layer 4, coefficient 1, harmless requests in 3 wordings; Certainly means harmful")
     assert [name for name, _ in one.table] == ["H", "R"]
     assert all(len(cells) == len(beliefs.COLUMNS) for _, cells in one.table)

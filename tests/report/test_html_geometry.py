@@ -122,7 +122,7 @@ def test_hostile_names_of_scopes_readings_and_nulls_stay_text(
 
 
 def test_a_trajectory_is_a_file_to_send(make_geometry: Make):
-    record = make_geometry(checkpoints=5, layers=24, rows=128)
+    record = make_geometry(checkpoints=4, layers=24, rows=128)
     text = html.render(record)
     assert len(text.encode()) < 1_000_000
     assert text == html.render(json.loads(json.dumps(record)))

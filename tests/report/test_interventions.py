@@ -50,6 +50,13 @@ def test_numbers_that_are_not_there_are_not_written():
     assert facts["Mean effect of its controls"] == "−0.200 nats"
 
 
+def test_every_fact_reaches_the_page(geometric: dict[str, Any]):
+    """What the record is cleaned of on the way in must not take a number with it."""
+    text = section(geometric)
+    assert all(name in text for name, _ in one().facts)
+    assert "Refusal score without and with it" in text
+
+
 def test_stars_stand_only_where_all_cells_are_counted():
     found = interventions.Matrix("m", {"detail": example_interventions.matrix(random.Random(0))})
     assert found.star({"p": 0.05, "p_alone": 0.01}) == "*"

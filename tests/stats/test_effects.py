@@ -15,6 +15,7 @@ from scipy.stats import t as student
 from geoaudit.errors import NothingToMeasure, RequestError
 from geoaudit.stats.effects import control_normalised, first_damaged, monotone_dose, resampled, stretched
 from geoaudit.stats.paired import Change, paired_interval
+from geoaudit.stats.randomisation import rank_p
 from tests.tools.intervention_simulations import coverage
 
 seeds = st.integers(0, 10**6)
@@ -59,6 +60,18 @@ def test_an_effect_that_its_controls_share_is_none():
     assert found.raw_interval is not None
     assert found.raw_interval[1] < 0
     assert found.low < 0 < found.high
+
+
+def test_an_interval_without_zero_does_not_make_a_direction_special():
+    """Of targets that are one more control most differ from the mean control; by rank one in twenty is rare."""
+    apart = rare = 0
+    for seed in range(60):
+        base, _, controls = rows(seed, 64, 40)
+        found = control_normalised(base, controls[0], controls[1:], seed=seed, n_resamples=100)
+        apart += not found.low <= 0 <= found.high
+        rare += rank_p(found.raw, found.controls, "either") <= 0.05
+    assert apart > 30
+    assert rare <= 8
 
 
 @given(seeds, st.integers(2, 12), st.integers(2, 9))
