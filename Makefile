@@ -7,10 +7,11 @@ WORKERS ?= 2
 PROFILE ?= smoke
 MODELS ?= --geoaudit-model=smollm2-135m --geoaudit-model=safety-tuned=examples/safety-adapter
 
-.PHONY: help setup audit gate test check bench example clean
+.PHONY: help setup audit interventions gate test check bench example clean
 
 help:
 	@echo "make audit   set up, audit smollm2-135m and a safety-tuned adapter of it, write reports/geoaudit.html"
+	@echo "make interventions   set up and ask whether the refusal direction controls refusal"
 	@echo "make gate    set up and run the shipped release gate on the safety-tuned adapter (intervals decide)"
 	@echo "make test    set up and run the tests"
 	@echo "make check   format, lint, types, layers, then the tests"
@@ -33,7 +34,12 @@ $(STAMP): pyproject.toml constraints.txt
 # code is printed with the reason.
 audit: setup
 	@$(BIN)/python tests/tools/audit.py $(BIN)/pytest --geoaudit-profile=$(PROFILE) $(MODELS) \
-		--ignore=assertions/gate.audit.yaml $(AUDIT_ARGS)
+		--ignore=assertions/gate.audit.yaml --ignore=assertions/interventions.audit.yaml $(AUDIT_ARGS)
+
+# Interventions take a minute or two a line, which is why `make audit` leaves them out.
+interventions: setup
+	@$(BIN)/python tests/tools/audit.py $(BIN)/pytest --geoaudit-profile=$(PROFILE) $(MODELS) \
+		--geoaudit-suite=interventions $(AUDIT_ARGS)
 
 # A gate is decided by intervals, so it runs under the standard profile.
 gate: setup

@@ -65,6 +65,8 @@ def needs_more(measure: Measure, given: dict) -> bool:
     """Whether a variant asks for what this bench's few prompts, or its model of one direction, cannot give."""
     if measure.name == "causal_rank" and (given.get("raw") or given.get("peaks")):
         return True  # they choose a layer before the planted one here, where no subspace carries anything
+    if measure.name == "dose_response" and given and given != {"operator": "add"}:
+        return True  # eight interventions each: `intervention_sensitivity` tries every one of them
     large = given.get("preset", "geoaudit") != "geoaudit" or given.get("filtered") or given.get("contrast") == "refused"
     # an edit of one layer, or one that spares the first token, leaves the tie between the layers behind to rounding
     return measure.name.startswith(("carrier_", "causal_", "intervention_", "dose_")) and bool(large or given.get("rule") == "cosmic-affine")
