@@ -69,7 +69,8 @@ def needs_more(measure: Measure, given: dict) -> bool:
         return True  # eight interventions each: `intervention_sensitivity` tries every one of them
     large = given.get("preset", "geoaudit") != "geoaudit" or given.get("filtered") or given.get("contrast") == "refused"
     # an edit of one layer, or one that spares the first token, leaves the tie between the layers behind to rounding
-    return measure.name.startswith(("carrier_", "causal_", "intervention_", "dose_")) and bool(large or given.get("rule") == "cosmic-affine")
+    of_a_carrier = measure.name.startswith(("carrier_", "causal_", "intervention_", "dose_"))
+    return of_a_carrier and bool(large or given.get("rule") == "cosmic-affine")
 
 
 @pytest.fixture(scope="module")
