@@ -152,7 +152,8 @@ def _passes(
             scored = _tokens(_texts(need, data)) + POST_TOKENS * len(_texts(need, data)) + TEMPLATE_TOKENS
             layers = FROM_ITS_LAYER if need.scope == "single_layer" else 1.0
             everyone = 1 + need.n_controls + BESIDE
-            return layers * (everyone * (scored + harmless) + need.n_controls * RANK_DOSES * harmless)
+            few = harmless * min(1.0, MATCHED_ON / search.n_validation)
+            return layers * (everyone * (scored + few) + need.n_controls * RANK_DOSES * few)
         case Transfer():
             return harmful + 2 * harmless
 
