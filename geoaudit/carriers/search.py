@@ -24,7 +24,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -33,9 +33,6 @@ from geoaudit.carriers.scorer import Arrays, Field, Floats, How, Scorer
 from geoaudit.carriers.select import ROUNDING, Row, scaled
 from geoaudit.carriers.table import SearchTable
 from geoaudit.geometry.directions import BlockMeans, cosine, norms, overall
-
-if TYPE_CHECKING:
-    pass
 
 REACH = 3.0
 """Standard errors of its KL by which a candidate (within the frontier) may lie above the budget and still be scored in

@@ -139,7 +139,7 @@ def _carrier(
         says_not=GEOMETRY_LIMIT,
         source=f"{PAPER_1}; arXiv 2406.11717 §2; COSMIC (arXiv 2506.00085)",
         parameters=CARRIER_PARAMETERS,
-        version=3,
+        version=4,
     )
 
 
@@ -214,7 +214,7 @@ CARRIER: tuple[Measure, ...] = (
         "prompts nearly as far as any number of them does, beyond controls that disturb the model as much.",
         says_not=GEOMETRY_LIMIT,
         source=f"{PAPER_1}, top-k ablation; Wollschläger et al. 2025 (refusal cones)",
-        version=2,
+        version=3,
         parameters={
             **CARRIER_PARAMETERS,
             "fraction": Parameter(

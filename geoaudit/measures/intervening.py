@@ -91,8 +91,9 @@ def intervention(bench: Bench, need: Intervention) -> Effects:
     key = bench.key(
         "intervention",
         scorer.context,
-        [list(one.ids) for one in scored],
-        [need.operator, need.scope, need.dose, target.layer, sorted(beside)],
+        [[list(one.ids) for one in asked_of] for asked_of in (few, scored)],
+        [need.operator, need.scope, need.dose, target.layer],
+        [[kind, doses.tolist()] for kind, (_, doses) in beside.items()],
         [digest(each.astype("f4").tobytes().hex()) for each in frames],
     )
     stored = bench.get_arrays(key)
