@@ -24,6 +24,8 @@ from geoaudit.measures.needs import (
     Cells,
     Completions,
     CosineProfiles,
+    Damage,
+    EditedCompletions,
     Examination,
     Intervention,
     Inversion,
@@ -43,6 +45,9 @@ JUDGE_TEMPLATE_TOKENS = 350
 TYPICAL_POSITIONS = 5
 GREEDY_STEP = 4.0
 """A generated token costs about this many prefill tokens when 64 prompts share a step (measured on two CPU cores)."""
+EDITED_STEP = 1.1
+"""How much longer such a step takes where the stream is edited wherever it is written (SmolLM2-135M, one core: 1.03 to
+1.10)."""
 SCORED_IN_FULL = 1 / 3
 """Share of the candidates whose KL does not already rule them out."""
 CONTROLS, DOSES, FROM_ITS_LAYER = 20, 6, 0.6
@@ -54,6 +59,10 @@ WORDINGS, QUESTION_TOKENS, MOST_MATCHED = 3, 45, 900
 """Of the reply-inversion task; prompt tokens on which the doses of its controls are matched, at most."""
 BESIDE = 20
 """Controls of an intervention that are shown beside the KL-matched ones, about."""
+ANSWER_TOKENS, DAMAGE_EDITS, DAMAGE_WRITERS = 30, 1 + 8, 1 + 4
+"""Tokens of an answer that are read under an edit, edits under which they are, and those that write answers too."""
+ANSWER_PLACE = 3.0
+"""A place where a distribution is compared costs about this many prefill tokens."""
 PROFILES = 1 + 2 * (1 + CONTROLS)
 """Passes of cosine profiles: without an edit, and with either direction or one of its controls ablated."""
 CPU_CORE_FLOPS = 0.2e12
@@ -107,9 +116,14 @@ def _work(checkpoint: str, need: Need, n_layers: int, data: Path | None) -> Work
         case Completions():
             generated = prompts * need.max_new_tokens
             tokens, units = whole + generated, whole + GREEDY_STEP * generated
+        case EditedCompletions():
+            generated = prompts * need.completions.max_new_tokens  # prompts are counted once an edit
+            tokens, units = whole + generated, whole + EDITED_STEP * GREEDY_STEP * generated
         case Judged():
-            tokens = whole + prompts * (JUDGE_TEMPLATE_TOKENS + need.completions.max_new_tokens)
+            tokens = whole + prompts * (JUDGE_TEMPLATE_TOKENS + _new_tokens(need.completions))
             units = float(tokens)
+        case Damage():
+            tokens, units = _damage(need, whole, prompts)
         case CandidateSearch() | Examination() | SubspaceAblation() | Transfer() | Intervention():
             tokens = int(_passes(need, n_layers, data))
             units = float(tokens)
@@ -152,16 +166,29 @@ def _passes(
             scored = _tokens(_texts(need, data)) + POST_TOKENS * len(_texts(need, data)) + TEMPLATE_TOKENS
             layers = FROM_ITS_LAYER if need.scope == "single_layer" else 1.0
             everyone = 1 + need.n_controls + BESIDE
+            if need.reads == "harmless_kl":  # at doses that are given
+                return layers * everyone * scored
             few = harmless * min(1.0, MATCHED_ON / search.n_validation)
             return layers * (everyone * (scored + few) + need.n_controls * RANK_DOSES * few)
         case Transfer():
             return harmful + 2 * harmless
 
 
+def _damage(need: Damage, whole: int, prompts: int) -> tuple[int, float]:
+    """Tokens and units of answers that are read under edits, and of those that the edited model writes."""
+    answers = prompts * ANSWER_TOKENS
+    read = DAMAGE_EDITS * (whole + answers)
+    written = DAMAGE_WRITERS * prompts * need.answers.max_new_tokens if need.written else 0
+    units = DAMAGE_EDITS * (whole + ANSWER_PLACE * answers) + GREEDY_STEP * (answers + EDITED_STEP * written)
+    return read + answers + written, units
+
+
 def _what(need: Need) -> str:
     match need:
         case Completions():
             return need.source.name if need.attack == DIRECT else f"{need.source.name}, {title(need.attack)}"
+        case EditedCompletions():
+            return f"{need.completions.source.name}, {_what(need.intervention)}"
         case Judged():
             return f"{need.judge} on {_what(need.completions)}"
         case Categories():
@@ -176,6 +203,8 @@ def _what(need: Need) -> str:
             return f"from {need.source}"
         case Intervention():
             return f"{need.operator} {need.target}"
+        case Damage():
+            return f"of {_what(need.intervention)}"
     return ""
 
 
@@ -184,11 +213,13 @@ def _texts(need: Need, data: Path | None) -> list[str]:
     match need:
         case Completions():
             return [case.text for case in cases_of(need, data).cases]
+        case EditedCompletions():
+            return _texts(need.completions, data) * (1 + need.intervention.n_controls)
         case Judged():
             return _texts(need.completions, data)
         case CandidateSearch() | Examination() | Transfer() | CosineProfiles() | Inversion():
             sets = sources(need)[-2:]
-        case SubspaceAblation() | Intervention():
+        case SubspaceAblation() | Intervention() | Damage():
             sets = sources(need)[-1:]
         case _:
             sets = sources(need)
@@ -197,6 +228,10 @@ def _texts(need: Need, data: Path | None) -> list[str]:
 
 def _texts_of(source: Source, n: int | None, data: Path | None) -> list[str]:
     return [prompt.text for prompt in load_source(source, data).first(n).prompts]
+
+
+def _new_tokens(need: Completions | EditedCompletions) -> int:
+    return need.max_new_tokens if isinstance(need, Completions) else need.completions.max_new_tokens
 
 
 def _tokens(texts: list[str]) -> int:

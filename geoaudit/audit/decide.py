@@ -47,7 +47,7 @@ def decide(
         by: whether the interval or the point estimate is compared.
         extra: flags that come from where the assertion stands, and not from what was measured.
     """
-    flags = (*measurement.flags, *extra)
+    flags = (*_weighed(comparator, bound, measurement), *extra)
     if measurement.estimate is None:
         return Decision("invalid", by, f"not measured: {measurement.why_missing}", flags)
     if not math.isfinite(measurement.estimate):
@@ -188,6 +188,18 @@ def _ends_of(comparator: str, bound: tuple[float, ...]) -> tuple[float, float]:
     return -math.inf if comparator == "at_most" else bound[0], math.inf if comparator == "at_least" else bound[-1]
 
 
+def _weighed(comparator: str, bound: tuple[float, ...], measurement: Measurement) -> tuple[Flag, ...]:
+    """The flags of a measurement, with `within-controls` as a note where the bound claims no effect.
+
+    "No more than 0.1" is a claim that controls which do as much support; "0.1 or more", and "0 or less", are not.
+    """
+    nothing = measurement.detail.get("no_effect")
+    floor, ceiling = _ends_of(comparator, bound)
+    if nothing is None or not floor < nothing < ceiling:
+        return measurement.flags
+    return tuple(replace(flag, effect="note") if flag.name == "within-controls" else flag for flag in measurement.flags)
+
+
 def _chance(comparator: str, measurement: Measurement, outcome: Outcome) -> Flag | None:
     """The check `chance-level` where the bound claims more than chance: the measure says for which comparators.
 
@@ -207,7 +219,9 @@ def _unread(
     if measurement.worst is None or measurement.estimate is None or measurement.n == 0:
         return None
     if by == "estimate":
-        ends = [(rate, rate) for rate in (measurement.estimate, float(measurement.detail["worst_estimate"]))]
+        detail = measurement.detail
+        at_worst = detail["worst_estimates"] if "worst_estimates" in detail else (detail["worst_estimate"],)
+        ends = [(value, value) for value in (measurement.estimate, *map(float, at_worst))]
     else:
         ends = [measurement.worst[:2], measurement.worst[2:]]
     if all(_compare(comparator, bound, low, high) == outcome for low, high in ends):

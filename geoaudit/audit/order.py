@@ -14,8 +14,11 @@ from geoaudit.measures.needs import (
     CandidateSearch,
     Cells,
     CosineProfiles,
+    Damage,
+    EditedCompletions,
     Elsewhere,
     Examination,
+    Intervention,
     Inversion,
     Judged,
     Need,
@@ -63,8 +66,12 @@ def draws_on(one: Node, family: Family) -> tuple[Node, ...]:
             own = need.made_of
         case Examination():
             own = (need.search,)
-        case SubspaceAblation():
+        case SubspaceAblation() | Intervention():
             own = (need.search,)
+        case EditedCompletions():
+            own = (need.completions, need.intervention)
+        case Damage():
+            own = (need.answers, need.intervention)
         case Transfer():
             return (name, need.search), (need.source, need.search)
     return tuple((name, each) for each in own)

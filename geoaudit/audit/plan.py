@@ -16,7 +16,7 @@ from geoaudit.audit.profiles import Profile
 from geoaudit.audit.values import check_parameter
 from geoaudit.errors import GeoauditError, RequestError, UnknownName
 from geoaudit.judges.setup import JudgeSetup
-from geoaudit.measures import intervention_needs
+from geoaudit.measures import intervention_needs, stored_direction, target_needs
 from geoaudit.measures.asking import judges_of, new_tokens, problem, unread
 from geoaudit.measures.bench import Contract, load_source
 from geoaudit.measures.carrier_needs import HELD_OUT, with_preset
@@ -33,6 +33,8 @@ from geoaudit.measures.needs import (
     ChatSetting,
     Completions,
     CosineProfiles,
+    Damage,
+    EditedCompletions,
     Elsewhere,
     Examination,
     Intervention,
@@ -45,6 +47,7 @@ from geoaudit.measures.needs import (
     SubspaceAblation,
     Transfer,
 )
+from geoaudit.measures.outcome_needs import idle, outcome_problem, with_outcome
 from geoaudit.measures.table import dotted, get
 from geoaudit.records import digest
 
@@ -80,7 +83,9 @@ def resolve(measure: Measure, given: Mapping[str, Any], profile: Profile) -> dic
             raise UnknownName.among(f"parameter of {measure.name}", name, measure.parameters)
     if "preset" in measure.parameters:
         given = with_preset(given)
-    given = intervention_needs.with_scope(given)
+    if "outcome" in measure.parameters:
+        given = with_outcome(given)
+    given = intervention_needs.with_scope(target_needs.with_controls(given))
     resolved = {
         name: check_parameter(name, parameter, given[name]) if name in given else _default(name, parameter, profile)
         for name, parameter in measure.parameters.items()
@@ -92,6 +97,16 @@ def resolve(measure: Measure, given: Mapping[str, Any], profile: Profile) -> dic
             resolved.pop(name, None)
     if "n_controls" in resolved and (why := intervention_needs.problem(resolved)) is not None:
         raise GeoauditError(why)
+    if "outcome" in resolved:
+        if (why := outcome_problem(given, resolved)) is not None:
+            raise GeoauditError(why)
+        for name in idle(resolved):  # nor what the outcome does not
+            resolved.pop(name)
+    if "n_controls" in resolved:
+        if (why := target_needs.target_problem(given, resolved)) is not None:
+            raise GeoauditError(why)
+        for name in target_needs.idle_for(resolved):  # nor what the target does not
+            resolved.pop(name)
     if resolved.get("refusal") == "partial":
         deaf = [name for name in judges_of(resolved) if name.endswith("-strings")]
         if deaf:
@@ -163,6 +178,8 @@ def _weights(judge: str, judging: JudgeSetup) -> list[Any]:
 def prompt_hashes(need: Need, data: Path | None) -> tuple[str, ...]:
     """Hashes of the prompt sets that a need reads, and of the cases that attacks make of them."""
     found = tuple(_sha(source, n, data, _stamp(source.file)) for source, n in sources(need))
+    if isinstance(need, Intervention) and need.file is not None:
+        found += (stored_direction.sha256(need.file),)
     if isinstance(need, Completions) and need.attack != DIRECT:
         made = cases_of(need, data)
         if not made.cases:
@@ -199,6 +216,10 @@ def sources(need: Need) -> tuple[tuple[Source, int | None], ...]:
             return (*sources(search), (Source(HELD_OUT), n))
         case Intervention(search=search, source=source, n=n):
             return (*sources(search), (source, n))
+        case EditedCompletions(intervention=intervention):
+            return sources(intervention)
+        case Damage(intervention=intervention):
+            return (*sources(intervention), *sources(need.answers))
         case CosineProfiles(made_of=made_of, n_validation=n):
             read = tuple(each for one in made_of for each in sources(one))
             return (*read, (Source(PROBE_HARMFUL[1]), n), (Source(PROBE_HARMLESS[1]), n))

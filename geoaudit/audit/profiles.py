@@ -27,19 +27,19 @@ PROFILES: dict[str, Profile] = {
             "smoke",
             "estimate",
             "a quick look: few prompts, the point estimate decides, not a gate",
-            {"n": 64, "n_train": 64, "n_validation": 16},
+            {"n": 64, "n_train": 64, "n_validation": 16, "n_controls": 39},
         ),
         Profile(
             "standard",
             "interval",
             "the default: the whole 95 % interval must satisfy the bound",
-            {"n": 128, "n_train": 128, "n_validation": 32},
+            {"n": 128, "n_train": 128, "n_validation": 32, "n_controls": 39},
         ),
         Profile(
             "release",
             "interval",
             "every prompt that the sources have",
-            {"n": None, "n_train": 176, "n_validation": 64},
+            {"n": None, "n_train": 176, "n_validation": 64, "n_controls": 99},
         ),
     )
 }

@@ -66,7 +66,7 @@ def build(
                         detail["completions"],
                         {
                             "checkpoint": entry["checkpoint"],
-                            "source": ", ".join(found["inputs"]),
+                            "source": detail.get("asked_of") or ", ".join(found["inputs"]),
                             "attack": detail.get("attack", "plain requests"),
                             "judge": found["judge"],
                             "n": len(detail["rows"]),

@@ -23,6 +23,8 @@ from geoaudit.measures.evidence import Evidence
 from geoaudit.measures.needs import (
     CandidateSearch,
     CosineProfiles,
+    Damage,
+    EditedCompletions,
     Examination,
     Intervention,
     Judged,
@@ -37,7 +39,7 @@ from geoaudit.records import Flag, Measurement, digest
 
 SLOW = 2.0
 """Seconds after which a phase says how far it is."""
-FOLLOWS = (Examination, SubspaceAblation, Intervention, Transfer, CosineProfiles)
+FOLLOWS = (Examination, SubspaceAblation, Intervention, EditedCompletions, Damage, Transfer, CosineProfiles)
 """Needs that look at what a search, or the cells of prompts, found. Where that is nothing they have nothing to look
 at, and the measure says so from the rows before them."""
 

@@ -77,6 +77,8 @@ def _parameter(parameter: Parameter) -> dict[str, Any]:
         return {"$ref": f"#/$defs/{parameter.type}", "description": parameter.what}
     if parameter.type == "stored":
         return {"oneOf": [{"enum": [one.name for one in sets()]}, _file()], "description": parameter.what}
+    if parameter.type == "file":
+        return {"type": "string", "minLength": 1, "description": f"{parameter.what} Relative to the suite file."}
     if parameter.type == "choices":
         one = {"enum": list(parameter.choices)}
         several = {"type": "array", "items": one, "minItems": 1, "uniqueItems": True}

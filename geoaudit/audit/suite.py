@@ -20,7 +20,7 @@ from geoaudit.audit.values import CHAT_KEYS, check_parameter, impossible, listed
 from geoaudit.errors import GeoauditError, SuiteError, did_you_mean
 from geoaudit.measures.asking import problem
 from geoaudit.measures.definition import Measure, Parameter
-from geoaudit.measures.needs import ChatSetting, Source
+from geoaudit.measures.needs import ChatSetting, File, Source
 from geoaudit.measures.table import MEASURES
 from geoaudit.records import digest
 
@@ -302,6 +302,8 @@ class _Reader:
             case "stored" if isinstance(node, yaml.MappingNode):
                 keys = self.mapping(node, "the stored attacks", ("file",))
                 return self.file(keys, node)
+            case "file":
+                return File(self.resolved(node, name).file)
             case "choices" if isinstance(node, yaml.SequenceNode):
                 value: Any = [self.scalar(item, name) for item in node.value]
             case _:
@@ -338,15 +340,18 @@ class _Reader:
         """The file that a mapping names, relative to the suite."""
         if "file" not in keys:
             raise self.error(node, "a mapping here needs the key 'file'")
-        given = self.text(keys["file"][1], "file")
-        file = self.path.parent / given
+        return self.resolved(keys["file"][1], "file")
+
+    def resolved(self, node: yaml.Node, what: str) -> Source:
+        """The file that a word names, relative to the suite."""
+        file = self.path.parent / self.text(node, what)
         try:
             file = file.resolve()
             found = file.is_file()
         except (OSError, RuntimeError, ValueError):  # a name too long, links in a circle, a null character
             found = False
         if not found:
-            raise self.error(keys["file"][1], f"no such file: {str(file)!r} (paths are relative to the suite file)")
+            raise self.error(node, f"no such file: {str(file)!r} (paths are relative to the suite file)")
         return Source(name=file.name, file=str(file))
 
     def source(self, node: yaml.Node, name: str) -> Source:

@@ -9,7 +9,7 @@ from typing import Any
 
 from geoaudit.errors import GeoauditError, did_you_mean
 from geoaudit.measures.definition import Against, Measure, Parameter
-from geoaudit.measures.needs import ChatSetting, Source
+from geoaudit.measures.needs import ChatSetting, File, Source
 
 CHAT_KEYS = ("system", "template", "thinking")
 
@@ -67,6 +67,8 @@ def check_parameter(name: str, parameter: Parameter, value: Any) -> Any:
             if isinstance(value, Source):
                 return value
             return _stored(name, value)
+        case "file":
+            return _file(name, value)
         case "chat":
             return _chat(name, value)
         case "text":
@@ -107,6 +109,22 @@ def _stored(name: str, value: Any) -> str:
             f"{name} cannot be {value!r}{did_you_mean(str(value), known)}; one of {', '.join(known)}, or a file"
         )
     return str(value)
+
+
+def _file(name: str, value: Any) -> File:
+    """A file that is there."""
+    if isinstance(value, File):
+        return value
+    if not isinstance(value, (str, Path)) or not str(value):
+        raise GeoauditError(f"{name} must be the path of a file, got {value!r}")
+    try:
+        path = Path(value).resolve()
+        found = path.is_file()
+    except (OSError, RuntimeError, ValueError):  # a name too long, links in a circle, a null character
+        found = False
+    if not found:
+        raise GeoauditError(f"{name}: no such file: {str(value)!r}")
+    return File(str(path))
 
 
 def _chat(name: str, value: Any) -> ChatSetting:

@@ -87,12 +87,16 @@ class ControlEffects:
     kl: Floats
     """[m] mean KL on harmless prompts, nats."""
     scores: Floats
-    """[m, n] refusal scores, nats."""
+    """[m, n] refusal scores, nats; or KL where that is what is read."""
 
 
 @dataclass(frozen=True, eq=False)
 class Effects:
-    """An intervention and its controls on n prompts that no selection saw, and on s harmless ones."""
+    """An intervention and its controls on n prompts that no selection saw, and on s harmless ones.
+
+    Where KL is what is read, it stands in place of the refusal scores, the prompts are one and the same, and no edit
+    is 0.
+    """
 
     base: Floats
     """[n] refusal score without an intervention, nats."""
@@ -101,24 +105,38 @@ class Effects:
     kl: Floats
     """[s] KL(base ‖ edited) of the next token on harmless prompts, nats."""
     controls: Mapping[str, ControlEffects]
-    """Kind -> its controls. `kl_matched` is the one that gates."""
+    """Kind -> its controls; `decides` names the one that gates."""
     layer: int
     """Whose layer the target is."""
     position: int | None
     """Offset from the end of the prompt at which the target was read; None: at `t_inst`."""
     inputs: Mapping[str, str]
     """Prompt set -> hash."""
+    decides: str = "kl_matched"
+    """The kind of control that gates."""
+    dimensions: float | None = None
+    """In which those vary, about (`geometry.controls.dimensions`)."""
+
+    @property
+    def deciding(self) -> ControlEffects:
+        """The controls that gate."""
+        return self.controls[self.decides]
 
     @classmethod
     def of_arrays(
-        cls, arrays: Mapping[str, NDArray[np.float64]], layer: int, position: int | None, inputs: Mapping[str, str]
+        cls,
+        arrays: Mapping[str, NDArray[np.float64]],
+        layer: int,
+        position: int | None,
+        inputs: Mapping[str, str],
+        decides: str = "kl_matched",
     ) -> Effects:
         """Back from the store."""
         kinds = [name.removesuffix(".dose") for name in arrays if name.endswith(".dose")]
         controls = {
             kind: ControlEffects(*(arrays[f"{kind}.{part}"] for part in ("dose", "kl", "scores"))) for kind in kinds
         }
-        return cls(arrays["base"], arrays["target"], arrays["kl"], controls, layer, position, inputs)
+        return cls(arrays["base"], arrays["target"], arrays["kl"], controls, layer, position, inputs, decides)
 
 
 @dataclass(frozen=True, eq=False)

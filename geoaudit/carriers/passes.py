@@ -89,7 +89,7 @@ class Passes:
     def prefix(self, directions: Tensor, *, spare_first: bool = False) -> Any:
         """Keys and values of the shared prefix under `ablated`, for passes to come; None where nothing is shared."""
         r = directions[:, None, :].to(self.loaded.device)
-        edit = _by_candidate(lambda x: ablate(x, r), len(r), spare_first=spare_first)
+        edit = by_candidate(lambda x: ablate(x, r), len(r), spare_first=spare_first)
         with edited(self.loaded, dict.fromkeys(self._written(), edit)):
             return self._prefill(len(r))
 
@@ -169,10 +169,10 @@ class Passes:
     ) -> Read:
         places = self._written()
         if prefix is None and self.shared:
-            in_prefix = _by_candidate(edit, copies, spare_first=spare_first)
+            in_prefix = by_candidate(edit, copies, spare_first=spare_first)
             with edited(self.loaded, dict.fromkeys(places, in_prefix)):
                 prefix = self._prefill(copies)
-        behind = _by_candidate(edit, copies, spare_first=spare_first and not self.shared)
+        behind = by_candidate(edit, copies, spare_first=spare_first and not self.shared)
         return self._run(copies, prompts, lambda rows: edited(self.loaded, dict.fromkeys(places, behind)), prefix)
 
     @torch.no_grad()
@@ -181,8 +181,8 @@ class Passes:
     ) -> Read:
         loaded = self.loaded
         place: Place = ("resid_pre", layer)
-        in_prefix = _by_candidate(edit, copies, spare_first=spare_first)
-        behind = _by_candidate(edit, copies, spare_first=spare_first and not self.shared)
+        in_prefix = by_candidate(edit, copies, spare_first=spare_first)
+        behind = by_candidate(edit, copies, spare_first=spare_first and not self.shared)
         if not self._streams:
             with edited(loaded, {place: in_prefix}):
                 cache = self._prefill(copies)
@@ -269,7 +269,7 @@ class Passes:
         return torch.tensor([[*suffix, *[suffix[-1]] * (width - len(suffix))] for suffix in suffixes])
 
 
-def _by_candidate(edit: Edit, copies: int, *, spare_first: bool = False) -> Edit:
+def by_candidate(edit: Edit, copies: int, *, spare_first: bool = False) -> Edit:
     """An edit on [C, tokens, d] for a stream [C · m, length, d]; the rows of a candidate are neighbours."""
 
     def apply(x: Tensor) -> Tensor:

@@ -12,13 +12,18 @@ keeps the sum. Setting negative ones to zero alone would leave the positive half
 simulation, where the truth is 1 and noise holds a fifth of the energy. Cancelled it is 1.05, the plain value 2.3. What
 lies below the noise is lost with it: of a true spectrum with a long tail (4.6) the estimate is 4.3 to 4.5.
 
+Where block b of one class holds the *twins* of block b of the other (a harmful prompt and a harmless one of the same
+form), what twins have in common cancels in their difference, and is no noise. Taken for strangers, as much comes off as
+both classes scatter, which is twice the covariance of twins too much. In `smollm2-135m` twins correlate at 0.67, and
+three times the noise was taken off that there is. In simulation (160 pairs, correlation 0.5, noise at a tenth of the
+energy, tests/tools/geometry_coverage.py) a true effective rank of 2.45 came out as 1.91, and its interval held the
+truth in 5 of 100 trials. So twins are one draw: the products are those of their differences, which give 2.45 and 98.
+
 `geometry.crossfit` frees inner products of the same noise, and is another estimate on purpose. It compares contrasts of
-the *same* cells of prompts: blocks of one number are one draw, so that what cells share within a block is taken out as
-well, and its resamples are linear in the weights, because a thousand of them are needed at every pair of layers. Here
-the two classes are drawn independently of each other, each weighted pair of prompts counts as it is whatever the sizes
-of the blocks, and every resample is computed anew: eigenvalues are bent too strongly in the weights for a first-order
-step. Where a harmful prompt and its harmless twin share noise, it therefore takes off more than the field holds. Where
-all blocks of a cell are of one size, and no two cells share a block, both are the same number (tested).
+the *same* cells of prompts, and its resamples are linear in the weights, because a thousand of them are needed at every
+pair of layers. Here each weighted pair of prompts counts as it is whatever the sizes of the blocks, and every resample
+is computed anew: eigenvalues are bent too strongly in the weights for a first-order step. Where all blocks of a cell
+are of one size, both are the same number (tested).
 """
 
 from __future__ import annotations
@@ -44,45 +49,53 @@ class HeldOut:
         one: blocks of the first class.
         other: blocks of the second; the same object where both sides are drawn from one pool.
         kept: bool [P, L], the m sites that make up the field.
+        twins: block b of one class holds the twins of block b of the other; they are drawn together.
 
     Raises:
-        RequestError: sets that were read at different sites.
+        RequestError: sets that were read at different sites, or blocks of twins of different sizes.
         NothingToMeasure: no site is kept, or a value is not finite.
     """
 
-    def __init__(self, one: BlockMeans, other: BlockMeans, kept: NDArray[np.bool_]) -> None:
+    def __init__(self, one: BlockMeans, other: BlockMeans, kept: NDArray[np.bool_], *, twins: bool = False) -> None:
         if one.mean.shape[1:] != other.mean.shape[1:]:
             raise RequestError(f"both sets must share [P, L, d], got {one.mean.shape[1:]} and {other.mean.shape[1:]}")
         if not kept.any():
             raise NothingToMeasure("no spectrum: no site is left")
+        self._sides: tuple[_Products, ...]
+        if twins:
+            if not np.array_equal(one.count, other.count):
+                raise RequestError("blocks of twins must hold the same numbers of prompts in both sets")
+            self._sides = (_Products(BlockMeans(one.count, one.mean - other.mean), kept),)
+            return
         first = _Products(one, kept)
         self._sides = (first, first if other is one else _Products(other, kept))
 
-    def grams(self, one: NDArray[Any], other: NDArray[Any]) -> Floats:
+    def grams(self, *weights: NDArray[Any]) -> Floats:
         """Estimates of F₀ F₀ᵀ without bias, symmetric, float64 [R, m, m]; not positive semidefinite in general.
 
         Args:
-            one: how often each block of the first set counts, [R, B]. A block that counts twice, as in a bootstrap,
-                is still one block: its copies are no different prompts.
-            other: the same for the second set, [R, B'].
+            weights: how often each block of the first set counts, [R, B], and each of the second, [R, B']; of twins
+                one array for both. A block that counts twice, as in a bootstrap, is still one block: its copies are
+                no different prompts.
 
         Raises:
             RequestError: weights that do not fit.
             NothingToMeasure: a side with prompts in fewer than two blocks.
         """
-        (mean, own), (other_mean, other_own) = (
-            side.products(weights) for side, weights in zip(self._sides, (one, other), strict=True)
-        )
-        between = mean @ other_mean.swapaxes(-1, -2)
-        grams: Floats = own + other_own - between - between.swapaxes(-1, -2)
+        if len(weights) != len(self._sides):
+            raise RequestError(f"weights are needed for {len(self._sides)} sides, got {len(weights)}")
+        (mean, grams), *rest = (side.products(each) for side, each in zip(self._sides, weights, strict=True))
+        for other_mean, other_own in rest:
+            between = mean @ other_mean.swapaxes(-1, -2)
+            grams = grams + other_own - between - between.swapaxes(-1, -2)
         return grams
 
-    def singular_values(self, one: NDArray[Any], other: NDArray[Any], *, unit_rows: bool = False) -> Floats:
+    def singular_values(self, *weights: NDArray[Any], unit_rows: bool = False) -> Floats:
         """`gram_singular_values` of each of the `grams`, [R, m], some at a time."""
         chunk = max(1, CHUNK_VALUES // self._sides[0].rows[0].size)
-        parts = [slice(start, start + chunk) for start in range(0, len(one), chunk)]
+        parts = [slice(start, start + chunk) for start in range(0, len(weights[0]), chunk)]
         return np.concatenate(
-            [gram_singular_values(self.grams(one[part], other[part]), unit_rows=unit_rows) for part in parts]
+            [gram_singular_values(self.grams(*(each[part] for each in weights)), unit_rows=unit_rows) for part in parts]
         )
 
 

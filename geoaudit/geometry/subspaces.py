@@ -15,15 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geoaudit.errors import NothingToMeasure, RequestError
-from geoaudit.geometry.directions import BlockMeans, differences
 
 Floats = NDArray[np.float64]
 
 ORTHONORMAL = 1e-8
 """How far a basis may be from orthonormal before it is refused: above rounding, below what an angle would notice."""
-
-CHUNK_VALUES = 4_000_000
-"""Numbers held at once while resampling: 32 MB."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,40 +83,6 @@ def top_subspace(matrix: NDArray[Any], k: int) -> TopSubspace:
     basis = np.linalg.qr(rows.swapaxes(-1, -2))[0].swapaxes(-1, -2)
     kept = np.maximum(energy, 0.0)
     return TopSubspace(np.ascontiguousarray(basis), kept[..., :k] / kept.sum(axis=-1, keepdims=True))
-
-
-def resampled_subspaces(
-    harmful: BlockMeans,
-    harmless: BlockMeans,
-    harmful_weights: NDArray[Any],
-    harmless_weights: NDArray[Any],
-    kept: NDArray[np.bool_],
-    k: int,
-) -> TopSubspace:
-    """`top_subspace` of the stacked differences in means, for each bootstrap resample of the blocks.
-
-    In chunks, so that no more than the bases, [R, k, d], grows with the number of resamples. Two checkpoints read on
-    the same prompts are resampled with the same weights.
-
-    Args:
-        harmful: blocks of the harmful prompts.
-        harmless: blocks of the harmless prompts.
-        harmful_weights: [R, B], how often each block is drawn.
-        harmless_weights: [R, B'] for the harmless blocks.
-        kept: bool [P, L], the sites that make up the matrix (those that are not null).
-        k: dimensions.
-
-    Raises:
-        RequestError: weights that do not fit.
-        NothingToMeasure: as `top_subspace`, in any of the resamples.
-    """
-    one, other = (BlockMeans(each.count, each.mean[:, None, kept, :]) for each in (harmful, harmless))
-    chunk = max(1, CHUNK_VALUES // max(1, one.mean[0].size))
-    found = []
-    for start in range(0, len(harmful_weights), chunk):
-        part = slice(start, start + chunk)
-        found.append(top_subspace(differences(one, other, harmful_weights[part], harmless_weights[part])[:, 0], k))
-    return TopSubspace(np.concatenate([each.basis for each in found]), np.concatenate([each.shares for each in found]))
 
 
 def orthonormal(vectors: NDArray[Any]) -> Floats:

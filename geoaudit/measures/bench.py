@@ -19,7 +19,7 @@ from geoaudit.attacks.stored import cases_sha256
 from geoaudit.errors import BrokenCheckpoint, NothingToMeasure, RequestError
 from geoaudit.judges.setup import JudgeSetup
 from geoaudit.judges.text import without_thoughts
-from geoaudit.measures.fulfilled import CompletedPrompts, JudgedPrompts, texts_key
+from geoaudit.measures.fulfilled import CompletedPrompts, EditedPrompts, JudgedPrompts, texts_key
 from geoaudit.measures.needs import (
     Beliefs,
     CandidateSearch,
@@ -28,6 +28,8 @@ from geoaudit.measures.needs import (
     ChatSetting,
     Completions,
     CosineProfiles,
+    Damage,
+    EditedCompletions,
     Elsewhere,
     Examination,
     Intervention,
@@ -74,6 +76,8 @@ READ_INSIDE: Mapping[type, tuple[str, str]] = {
     Transfer: ("searching", "transfer"),
     Inversion: ("inverting", "inversion"),
     Intervention: ("intervening", "intervention"),
+    EditedCompletions: ("edited_text", "edited_completions"),
+    Damage: ("damaging", "damage"),
     CosineProfiles: ("profiles", "profiles"),
 }
 """Needs that are read inside a model: module of this room and function of a bench and a need, imported at first use."""
@@ -144,6 +148,8 @@ class Bench:
     """Rows that were in the store."""
     unjudged: set[Judged] = field(default_factory=set)
     """Needs whose judge gave no answer to some: what rests on them is not kept."""
+    edits: dict[Intervention, Any] = field(default_factory=dict)
+    """What interventions edit into the model (`preparing.prepared`): scores, text and damage are of the same edits."""
     _fulfilled: dict[Need, Any] = field(default_factory=dict)
     _chats: dict[ChatSetting, Chat] = field(default_factory=dict)
 
@@ -199,6 +205,10 @@ class Bench:
                     read = getattr(import_module(f"geoaudit.measures.{module}"), name)
                     self._fulfilled[need] = read(self, need)
         return self._fulfilled[need]
+
+    def get_row(self, key: str) -> Any | None:
+        """A row from the store, counted."""
+        return self._counted(self.rows.get(key))
 
     def get_arrays(self, key: str) -> dict[str, np.ndarray] | None:
         """Arrays from the store, counted."""
@@ -294,7 +304,7 @@ class Bench:
 
     def _judge(self, need: Judged) -> JudgedPrompts:
         """Judgements through the store, each exchange once; what a judge could not answer is asked again next time."""
-        completed: CompletedPrompts = self.fulfil(need.completions)
+        completed: CompletedPrompts | EditedPrompts = self.fulfil(need.completions)
         judge = judges.get(need.judge, self.judging)
         judge_id = judge.id
         if judges.info(need.judge).kind == "offline":

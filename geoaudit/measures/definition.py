@@ -27,12 +27,24 @@ class Parameter:
     """One key of `with:`. `profile` parameters take their default from the profile and may be set in the suite.
 
     `choices` is one of the choices or a list of several; `stored` names stored attacks or a file of them; `chat` is the
-    mapping that the suite's `chat:` gives to all lines; `checkpoint` is the role of another checkpoint.
+    mapping that the suite's `chat:` gives to all lines; `checkpoint` is the role of another checkpoint; `file` is one
+    of the user's that holds no prompts.
     """
 
     what: str
     type: Literal[
-        "source", "choice", "choices", "int", "float", "bool", "text", "stored", "chat", "position", "checkpoint"
+        "source",
+        "choice",
+        "choices",
+        "int",
+        "float",
+        "bool",
+        "text",
+        "stored",
+        "chat",
+        "position",
+        "checkpoint",
+        "file",
     ]
     default: Any = None
     choices: tuple[str, ...] = ()

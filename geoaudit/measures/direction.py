@@ -219,7 +219,7 @@ def _read(parameters: Mapping[str, Any], evidence: Evidence) -> _Found:
         sides = [(means.harmful, means.harmless)]
         if means.harmful_inst is not None and means.harmless_inst is not None:
             sides.insert(0, (means.harmful_inst, means.harmless_inst))
-        twins = _are_twins(*means.prompts)
+        twins = means.twins
     else:
         sides = [(_pooled(means, "refused"), _pooled(means, "complied"))]
     norm, scale, products, split, cones = _sites(tuple(sides), twins)
@@ -278,12 +278,6 @@ def _pooled(cells: CellMeans, answer: str) -> BlockMeans:
             f"{LEAST_SIDE} of each"
         )
     return BlockMeans(np.concatenate([each.count for each in parts]), np.concatenate([each.mean for each in parts]))
-
-
-def _are_twins(harmful: PromptSet, harmless: PromptSet) -> bool:
-    """Whether each harmful prompt stands beside its harmless twin."""
-    pairs = [prompt.pair for prompt in harmful.prompts]
-    return all(pairs) and pairs == [prompt.pair for prompt in harmless.prompts]
 
 
 def _at(parameters: Mapping[str, Any], positions: tuple[int | str, ...], n_layers: int) -> tuple[int, int]:

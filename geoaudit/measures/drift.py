@@ -4,6 +4,9 @@ The subspace is that of the top-k right singular vectors of the stacked differen
 positions and layers (arXiv 2604.27019 §3), at the sites where neither checkpoint's difference is null. Both are read on
 the same prompts and resampled together, so that what redrawing prompts does to both alike is no drift.
 
+The value is that of the estimated subspaces, as the paper has it, and holds their sampling noise. The interval is that
+of the true ones (`geometry.turning`), made to reach to the value.
+
 Weak axes turn most: beside a single angle stand the energies along the axes, the angle weighted by them, and the
 distance of the projectors.
 """
@@ -20,12 +23,15 @@ from numpy.typing import NDArray
 
 from geoaudit.errors import NothingToMeasure
 from geoaudit.geometry import directions, nulls, subspaces
+from geoaudit.geometry.crossfit import Sampled, contrast
 from geoaudit.geometry.directions import BlockMeans
 from geoaudit.geometry.subspaces import TopSubspace
+from geoaudit.geometry.turning import turning
+from geoaudit.measures.drift_intervals import Ends, Freed
 from geoaudit.measures.evidence import Evidence
 from geoaudit.measures.pairs import paired
 from geoaudit.records import Flag, Measurement
-from geoaudit.stats.bootstrap import basic_interval, block_weights
+from geoaudit.stats.bootstrap import block_weights
 
 RESAMPLES = 400
 SEED = 20260517
@@ -37,6 +43,8 @@ CLAIMS_LIKENESS = ("at_most", "between", "equals")
 Floats = NDArray[np.float64]
 Statistic = Callable[[TopSubspace, TopSubspace], Floats]
 """A number for each pair of subspaces, over their leading axes."""
+Free = Callable[[Freed], tuple[float, Ends]]
+"""The same number without sampling noise, and its ends."""
 Sides = tuple[BlockMeans, BlockMeans]
 """Harmful and harmless prompts of one checkpoint."""
 
@@ -52,17 +60,24 @@ def principal_angle(parameters: Mapping[str, Any], evidence: Evidence) -> Measur
         found: Floats = np.degrees(subspaces.principal_angles(here.basis, there.basis)[..., at])
         return found
 
-    return _measure("principal_angle", angle, 90.0, parameters, evidence)
+    def free(found: Freed) -> tuple[float, Ends]:
+        return float(found.angles[at]), found.ends(at)
+
+    return _measure("principal_angle", angle, free, parameters, evidence)
 
 
 def energy_weighted_angle(parameters: Mapping[str, Any], evidence: Evidence) -> Measurement:
     """The principal angles, each weighted by the energy along its vectors; degrees in [0, 90]."""
-    return _measure("energy_weighted_angle", _weighted, 90.0, parameters, evidence)
+    return _measure(
+        "energy_weighted_angle", _weighted, lambda found: (found.weighted, found.weighted_ends()), parameters, evidence
+    )
 
 
 def projector_distance(parameters: Mapping[str, Any], evidence: Evidence) -> Measurement:
     """‖P − Q‖_F / sqrt(2k) of the two projectors, in [0, 1]."""
-    return _measure("projector_distance", _distance, 1.0, parameters, evidence)
+    return _measure(
+        "projector_distance", _distance, lambda found: (found.distance, found.distance_ends()), parameters, evidence
+    )
 
 
 def _weighted(here: TopSubspace, there: TopSubspace) -> Floats:
@@ -76,11 +91,12 @@ def _distance(here: TopSubspace, there: TopSubspace) -> Floats:
 
 @dataclass(frozen=True, eq=False)
 class Turned:
-    """The two subspaces (here, there), resampled together, and what unrelated contrasts give."""
+    """The two subspaces (here, there), without sampling noise, and what unrelated contrasts give."""
 
     own: tuple[TopSubspace, TopSubspace]
-    resampled: tuple[TopSubspace, TopSubspace] | None
-    """[R, k, d]; None where a resample has fewer than k dimensions."""
+    freed: Freed | None
+    why_not: str
+    """Why there is nothing without sampling noise."""
     null: tuple[TopSubspace, TopSubspace] | None
     """[N, k, d]: labels permuted, on their own in each checkpoint; None where prompts of a kind do not differ."""
     sites: int
@@ -88,19 +104,24 @@ class Turned:
 
 
 def _measure(
-    measure: str, statistic: Statistic, most: float, parameters: Mapping[str, Any], evidence: Evidence
+    measure: str, statistic: Statistic, free: Free, parameters: Mapping[str, Any], evidence: Evidence
 ) -> Measurement:
     pair = paired(parameters, evidence)
     here, there = pair.means
     found = turned(here.harmful, here.harmless, there.harmful, there.harmless, parameters["k"])
     estimate = float(statistic(*found.own))
-    ends, how = None, "none: redrawn prompts leave fewer dimensions"
-    if found.resampled is not None:
-        ends = basic_interval(estimate, statistic(*found.resampled), bounds=(0.0, most))
-        how = f"basic bootstrap over {found.blocks} blocks of prompts, the same ones in both checkpoints"
+    flags = list(pair.flags)
+    value, ends, how = None, None, f"none: {found.why_not}"
+    if found.freed is None:
+        flags.append(Flag("noise-dominated", "stops", found.why_not))
+    else:
+        value, (low, high) = free(found.freed)
+        how = f"bootstrap over {found.blocks} blocks of prompts, the same in both checkpoints, without sampling noise"
+        if not low <= estimate <= high:
+            how += ", widened to the value"
+        ends = min(low, estimate), max(high, estimate)
     level = None if found.null is None else nulls.level(statistic(*found.null))
     within = level is not None and estimate >= level.low
-    flags = list(pair.flags)
     if level is not None and within:
         sentence = (
             f"{estimate:.3g} is no less than what unrelated contrasts of the two checkpoints give (labels permuted in "
@@ -119,6 +140,7 @@ def _measure(
         detail={
             **_shared_detail(found),
             "k": parameters["k"],
+            "held_out": {"estimate": None if value is None else rounded(value)},
             "null": {"permuted": level_shown(level)},
             "chance": {"stops": list(CLAIMS_LIKENESS) if within else []},
         },
@@ -162,22 +184,31 @@ def turned(
     kept[:, -1] = False
     if not kept.any():
         raise NothingToMeasure("there is no site at which both checkpoints have a harmful−harmless difference")
+    freed, why_not = _freed(both, kept, k)
     return Turned(
         own=_two(subspaces.top_subspace(field[kept], k) for field in fields),
-        resampled=_resampled(both, kept, k),
+        freed=freed,
+        why_not=why_not,
         null=_unrelated(both, kept, k),
         sites=int(kept.sum()),
         blocks=both[0][0].count.size,
     )
 
 
-def _resampled(both: tuple[Sides, Sides], kept: NDArray[np.bool_], k: int) -> tuple[TopSubspace, TopSubspace] | None:
-    """The subspaces on redrawn blocks of prompts, the same ones in both checkpoints."""
-    harmful, harmless = (block_weights(each.count.size, RESAMPLES, (SEED, side)) for side, each in enumerate(both[0]))
+def _freed(both: tuple[Sides, Sides], kept: NDArray[np.bool_], k: int) -> tuple[Freed | None, str]:
+    """Angles without sampling noise, or why there are none: the same redrawn blocks in both classes and checkpoints."""
+    blocks = both[0][0].count.size
     try:
-        return _two(subspaces.resampled_subspaces(one, other, harmful, harmless, kept, k) for one, other in both)
-    except NothingToMeasure:
-        return None
+        here, there = (_sampled(sides, kept) for sides in both)
+        return Freed.of(turning(here, there, block_weights(blocks, RESAMPLES, SEED), k)), ""
+    except NothingToMeasure as error:
+        return None, str(error)
+
+
+def _sampled(sides: Sides, kept: NDArray[np.bool_]) -> Sampled:
+    """The differences in means at the kept sites, [m, d], with what each block has to do with them."""
+    rows = [BlockMeans(each.count, each.mean[:, kept][:, :, None]) for each in sides]
+    return contrast(rows, (1.0, -1.0), range(int(kept.sum())), 0)
 
 
 def _two(found: Any) -> tuple[TopSubspace, TopSubspace]:

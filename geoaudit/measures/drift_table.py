@@ -44,6 +44,7 @@ def _subspace(
         says_not=says_not,
         source=source,
         parameters={**_SUBSPACE, **extra},
+        version=2,
     )
 
 

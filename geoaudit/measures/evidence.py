@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from geoaudit.errors import NothingToMeasure
 from geoaudit.measures.definition import Against
 from geoaudit.measures.labels import NO_LABELS, Labels
-from geoaudit.measures.needs import ChatSetting, Need, Source
+from geoaudit.measures.needs import ChatSetting, File, Need, Source
 from geoaudit.prompts.overlap import overlap
 from geoaudit.records import Flag, PromptSet
 
@@ -80,6 +80,8 @@ def describe(value: Any) -> Any:
         return value.role
     if isinstance(value, tuple):
         return list(value)
+    if isinstance(value, File):
+        return value.name
     if not isinstance(value, Source):
         return value
     if not value.file:

@@ -52,6 +52,26 @@ class CompletedPrompts:
 
 
 @dataclass(frozen=True)
+class EditedPrompts:
+    """Fulfilled `EditedCompletions`: the same cases under every edit."""
+
+    target: CompletedPrompts
+    controls: tuple[CompletedPrompts | None, ...]
+    """In the order of `Effects.controls["kl_matched"]`; None for one that was hardly applied, or that broke the model
+    so far that it has no likeliest token."""
+
+    @property
+    def sets(self) -> tuple[CompletedPrompts, ...]:
+        """The target's, then those of the controls that there are."""
+        return (self.target, *(each for each in self.controls if each is not None))
+
+    @property
+    def exchanges(self) -> list[Exchange]:
+        """What a judge reads: set after set."""
+        return [exchange for each in self.sets for exchange in each.exchanges]
+
+
+@dataclass(frozen=True)
 class JudgedPrompts:
     """Fulfilled `Judged`."""
 
@@ -84,6 +104,12 @@ class ProbeMeans:
     def n(self) -> int:
         """Prompts a class."""
         return len(self.prompts[0])
+
+    @property
+    def twins(self) -> bool:
+        """Whether block b of the harmless prompts holds the twins of the harmful ones in block b (`Prompt.pair`)."""
+        pairs, others = ([prompt.pair for prompt in prompts.prompts] for prompts in self.prompts)
+        return all(pairs) and pairs == others and self.harmful.count.tolist() == self.harmless.count.tolist()
 
     @property
     def inputs(self) -> dict[str, str]:
@@ -231,6 +257,32 @@ class Inverted:
     """The tokens that stand for the two answers."""
     prompts: tuple[PromptSet, ...]
     """The requests that were edited, those of the other kind, and those that directions were made of."""
+
+
+@dataclass(frozen=True, eq=False)
+class Damaged:
+    """Fulfilled `Damage`: n answers of at most T tokens under the target (index 0) and then under m controls."""
+
+    kl: NDArray[np.float64]
+    """[1 + m, n, T] KL(unedited ‖ edited) of the next token at each token of an answer, nats; NaN behind its end."""
+    loss: NDArray[np.float64]
+    """[2 + m, n, T] −log p of the answer's own tokens, nats: without an edit, then as `kl`; NaN behind its end."""
+    which: tuple[int, ...]
+    """[m] place of each control among those that decide."""
+    broken: NDArray[np.bool_]
+    """[2 + w, a] whether an answer that the model wrote itself is none (empty, a loop, nonsense), to the a requests
+    that the unedited one does not refuse: without an edit, under the target, and under the first w of the controls.
+    [1, a] where nothing was written under an edit."""
+    prompts: PromptSet
+    """All that were asked."""
+
+    @property
+    def places(self) -> NDArray[np.bool_]:
+        """[n, T] where there is a token of an answer."""
+        import numpy as np
+
+        found: NDArray[np.bool_] = ~np.isnan(self.loss[0])
+        return found
 
 
 def texts_key(completed: str) -> str:

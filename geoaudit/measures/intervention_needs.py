@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from geoaudit.measures.carrier_needs import for_carrier, search_of, selecting_of
-from geoaudit.measures.needs import Intervention, Need, Source
+from geoaudit.measures.needs import Damage, Intervention, Need, Source
+from geoaudit.measures.outcome_needs import is_text, text_needs
+from geoaudit.measures.target_needs import KL, OF_R
 
 _OF_THE_CARRIER = ("rule", "kl_budget", "contrast", "direction", "n_train", "n_validation", "chat")
 H_TARGETS = ("H", "H+R", "H_perp_R", "R_perp_H")
@@ -34,6 +36,10 @@ def intervention_of(parameters: Mapping[str, Any]) -> Intervention:
         source=parameters["source"],
         n=parameters["n_held_out"],
         n_controls=parameters["n_controls"],
+        controls=parameters.get("controls", "covariance"),
+        file=parameters.get("file"),
+        layer=None if parameters.get("layer", OF_R) == OF_R else parameters["layer"],
+        reads="harmless_kl" if parameters.get("outcome") == KL else "refusal_score",
     )
 
 
@@ -41,7 +47,20 @@ def for_intervention(parameters: Mapping[str, Any]) -> tuple[Need, ...]:
     """All that the carrier needs, the layer of H, and the effects."""
     need = intervention_of(parameters)
     projections = (need.projections,) if need.target in H_TARGETS else ()
-    return (*for_carrier(carrier_of(parameters)), *projections, need)
+    categories = (need.categories,) if need.controls == "categories" else ()
+    text = text_needs(parameters, need) if is_text(parameters) else ()
+    return (*for_carrier(carrier_of(parameters)), *projections, *categories, need, *text)
+
+
+def damage_of(parameters: Mapping[str, Any], *, written: bool) -> tuple[Need, ...]:
+    """What the edits do to answers, and the answers; nothing where the damage itself is what is read."""
+    need = Damage(intervention_of(parameters), written)
+    return () if need.intervention.reads == "harmless_kl" else (need.answers, need)
+
+
+def for_sensitivity(parameters: Mapping[str, Any]) -> tuple[Need, ...]:
+    """The intervention, and what it does to answers."""
+    return (*for_intervention(parameters), *damage_of(parameters, written=True))
 
 
 CELLS: Mapping[str, tuple[str, str]] = {
@@ -64,8 +83,9 @@ def of_cell(parameters: Mapping[str, Any], cell: str) -> dict[str, Any]:
 
 
 def for_matrix(parameters: Mapping[str, Any]) -> tuple[Need, ...]:
-    """All cells, whichever is asked for: its p-value is one among all."""
-    return tuple(dict.fromkeys(need for cell in CELLS for need in for_intervention(of_cell(parameters, cell))))
+    """All cells, whichever is asked for: its p-value is one among all. Damage is that of the one that is asked for."""
+    cells = dict.fromkeys(need for cell in CELLS for need in for_intervention(of_cell(parameters, cell)))
+    return (*cells, *damage_of(of_cell(parameters, parameters["cell"]), written=True))
 
 
 DOSES = (-4.0, -2.0, -1.0, -0.5, 0.5, 1.0, 2.0, 4.0)
@@ -79,7 +99,9 @@ def at_dose(parameters: Mapping[str, Any], dose: float) -> dict[str, Any]:
 
 def for_sweep(parameters: Mapping[str, Any]) -> tuple[Need, ...]:
     """The same intervention at every dose, each with controls of its own."""
-    return tuple(dict.fromkeys(need for dose in DOSES for need in for_intervention(at_dose(parameters, dose))))
+    asked = [at_dose(parameters, dose) for dose in DOSES]
+    needs = (need for one in asked for need in (*for_intervention(one), *damage_of(one, written=False)))
+    return tuple(dict.fromkeys(needs))
 
 
 def least_controls(beats: float, expects: str) -> int:

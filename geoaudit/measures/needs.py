@@ -7,6 +7,7 @@ those of `asking`, stand apart from what computes, so that planning and deciding
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import Literal
 
 from geoaudit.attacks.cases import Attack
@@ -19,6 +20,8 @@ SCARY, CONTRASTS = "safe-but-scary", "safe-but-scary-contrasts"
 EVERYDAY = "benign-utility"
 REFERENCE_TOKENS = 64
 """New tokens of the answers that refusal scores are checked against (what offline refusal judges are given)."""
+DAMAGE_READ_ON = 16
+"""Everyday requests to which answers are given, token by token, under an intervention."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +33,19 @@ class Source:
     column: str = "prompt"
     category: str = ""
     label: Literal["harmful", "harmless"] = "harmful"
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """A file of the user's that holds no prompts."""
+
+    path: str
+    """Absolute."""
+
+    @property
+    def name(self) -> str:
+        """Without its folder, as reports show it."""
+        return PurePath(self.path).name
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +75,7 @@ class Completions:
 class Judged:
     """What a judge says of completions, one judgement a case. Gives `JudgedPrompts`."""
 
-    completions: Completions
+    completions: Completions | EditedCompletions
     judge: str
 
 
@@ -181,9 +197,13 @@ class Transfer:
     source: str
 
 
-TargetName = Literal["R", "H", "H+R", "H_perp_R", "R_perp_H", "subspace"]
+TargetName = Literal["R", "H", "H+R", "H_perp_R", "R_perp_H", "subspace", "stored"]
 """What is intervened on: the refusal direction in use, the harmfulness direction at `t_inst`, both, either without its
-component along the other, or the top-k subspace at the layer of R."""
+component along the other, the top-k subspace at the layer of R, or what a file of the user's holds."""
+ControlKind = Literal["covariance", "categories", "norm_matched", "random"]
+"""What decides whether an effect is one. Others at the dose that disturbs harmless prompts as much as the target does:
+out of the spread of activations, or contrasts between categories of harmless prompts. Where that disturbance is itself
+read: others that change the stream by as much, or random ones at the target's dose."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,12 +226,50 @@ class Intervention:
     n: int | None
     """Prompts of the source that are scored; None: all."""
     n_controls: int
-    """KL-matched ones."""
+    """Of the kind that decides."""
+    controls: ControlKind = "covariance"
+    file: File | None = None
+    """Of target `stored`."""
+    layer: int | None = None
+    """Of target `stored`: where it is edited and its controls are drawn; None: the layer of R."""
+    reads: Literal["refusal_score", "harmless_kl"] = "refusal_score"
+    """What is read of each scored prompt."""
 
     @property
     def projections(self) -> Projections:
         """Where H separates validation prompts best."""
         return Projections(self.search.probe, self.search.n_validation)
+
+    @property
+    def categories(self) -> Categories:
+        """The harmless prompts that controls `categories` are contrasts between."""
+        return Categories(self.search.probe.n_train, self.search.probe.chat)
+
+
+@dataclass(frozen=True, slots=True)
+class EditedCompletions:
+    """Completions under the target of an intervention, and under each of its KL-matched controls at its own dose.
+
+    Gives `EditedPrompts`.
+    """
+
+    completions: Completions
+    """The same prompts without an edit."""
+    intervention: Intervention
+
+
+@dataclass(frozen=True, slots=True)
+class Damage:
+    """What an intervention, and some of its controls, do to answers to everyday requests. Gives `Damaged`."""
+
+    intervention: Intervention
+    written: bool
+    """Whether the edited models also write answers of their own, to see how many of them are none."""
+
+    @property
+    def answers(self) -> Completions:
+        """The unedited model's own: those that are answers, and no refusals, are what damage is read on."""
+        return Completions(Source(EVERYDAY), DAMAGE_READ_ON, REFERENCE_TOKENS, chat=self.intervention.search.probe.chat)
 
 
 @dataclass(frozen=True, slots=True)
@@ -302,6 +360,8 @@ Need = (
     | SubspaceAblation
     | Transfer
     | Intervention
+    | EditedCompletions
+    | Damage
     | CosineProfiles
     | Beliefs
     | Inversion
@@ -320,6 +380,8 @@ PHASES: tuple[type, ...] = (
     Examination,
     SubspaceAblation,
     Intervention,
+    EditedCompletions,
+    Damage,
     CosineProfiles,
     Inversion,
     Elsewhere,
@@ -339,6 +401,8 @@ PHASE_NAMES: dict[type, str] = {
     Examination: "carrier controls",
     SubspaceAblation: "subspace ablation",
     Intervention: "intervention",
+    EditedCompletions: "generate under edits",
+    Damage: "damage",
     CosineProfiles: "cosine profiles",
     Inversion: "reply inversion",
     Elsewhere: "other checkpoint",

@@ -43,8 +43,18 @@ class Reading:
     @classmethod
     def of(cls, need: Completions, judge: str, hit: frozenset[Label] | None, evidence: Evidence) -> Reading:
         """The reading of a need, judged where it was not yet."""
-        completed: CompletedPrompts = evidence.of(need)
-        judged: JudgedPrompts = evidence.of(Judged(need, judge))
+        return cls.made(need, evidence.of(need), judge, evidence.of(Judged(need, judge)), hit)
+
+    @classmethod
+    def made(
+        cls,
+        need: Completions,
+        completed: CompletedPrompts,
+        judge: str,
+        judged: JudgedPrompts,
+        hit: frozenset[Label] | None,
+    ) -> Reading:
+        """The same of completions and judgements that are there, one judgement a case."""
         prefills = completed.prefills or ("",) * len(completed.cases)
         broken = [
             _broken(judge, judgement, exchange, completion.text if prefill else None)

@@ -50,6 +50,8 @@ class Resampled:
     width: int
     blocks: int
     """Of the class that has fewer."""
+    twins: bool = False
+    """Whether the two classes' blocks of one number were drawn together."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,7 +87,12 @@ class Spectra:
 
 @lru_cache(maxsize=2)
 def of(
-    harmful: BlockMeans, harmless: BlockMeans, categories: tuple[BlockMeans, ...], field: Field, layer: int | None
+    harmful: BlockMeans,
+    harmless: BlockMeans,
+    categories: tuple[BlockMeans, ...],
+    field: Field,
+    layer: int | None,
+    twins: bool,
 ) -> Spectra:
     """The spectra of one field. Kept for the last two, since several measures read the same.
 
@@ -95,13 +102,14 @@ def of(
         categories: blocks of each category of harmless prompts.
         field: which.
         layer: for `layer`; -1 for the last.
+        twins: block b of the harmless prompts holds the twins of the harmful ones in block b.
 
     Raises:
         NothingToMeasure: no row is left, or no energy above the sampling noise (`held_out`).
     """
     stack = directions.differences(harmful, harmless)
     kept, dropped = _kept(stack, directions.activation_scale(harmful, harmless), layer)
-    found = resampled(harmful, harmless, kept, unit_rows=field == "normalised")
+    found = resampled(harmful, harmless, kept, unit_rows=field == "normalised", twins=twins)
     if field == "held_out" and found.held_out is None:
         raise NothingToMeasure(
             "no energy of the harmful−harmless field is left above the sampling noise: raise n_train, or the sets do "
@@ -113,7 +121,7 @@ def of(
         field=field,
         resampled=found,
         even=spectrum.singular_values(spectrum.normalised(stack[kept])),
-        by_layer=tuple(_by_layer(harmful, harmless, kept, field)),
+        by_layer=tuple(_by_layer(harmful, harmless, kept, field, twins)),
         permuted=_of_draws(nulls.permuted(harmful, harmless, DRAWS, (SEED, 2)), field, kept, size),
         harmless=contrasts,
         why_no_harmless=why,
@@ -132,6 +140,7 @@ def resampled(
     kept: NDArray[np.bool_],
     *,
     unit_rows: bool = False,
+    twins: bool = False,
     n: int = RESAMPLES,
 ) -> Resampled:
     """The spectrum of the kept rows with and without sampling noise, and the latter over the bootstrap.
@@ -144,36 +153,43 @@ def resampled(
         harmless: blocks of harmless prompts.
         kept: bool [P, L + 1], which sites.
         unit_rows: each row at unit norm.
+        twins: block b of the harmless prompts holds the twins of the harmful ones in block b: they are drawn together.
         n: resamples.
     """
     one, other = harmful.occupied(), harmless.occupied()
     matrix = directions.differences(one, other)[kept]
-    held = HeldOut(one, other, kept)
+    held = HeldOut(one, other, kept, twins=twins)
+    sides = (one,) if twins else (one, other)
     once, drawn = (
         held.singular_values(*weights, unit_rows=unit_rows)
         for weights in (
-            [np.ones((1, len(each.count))) for each in (one, other)],
-            [block_weights(len(each.count), n, (SEED, side)) for side, each in enumerate((one, other))],
+            [np.ones((1, len(each.count))) for each in sides],
+            [block_weights(len(each.count), n, (SEED, side)) for side, each in enumerate(sides)],
         )
     )
     return Resampled(
         noisy=spectrum.singular_values(spectrum.normalised(matrix) if unit_rows else matrix),
         held_out=once[0] if np.isfinite(once).all() else None,
         replicates=drawn,
-        noise=noise_share(one, other, kept, unit_rows),
+        noise=noise_share(one, other, kept, unit_rows, twins=twins),
         rows=int(matrix.shape[0]),
         width=int(matrix.shape[1]),
         blocks=min(len(one.count), len(other.count)),
+        twins=twins,
     )
 
 
-def noise_share(one: BlockMeans, other: BlockMeans, kept: NDArray[np.bool_], unit_rows: bool) -> float:
+def noise_share(
+    one: BlockMeans, other: BlockMeans, kept: NDArray[np.bool_], unit_rows: bool, *, twins: bool = False
+) -> float:
     """Sampling noise in the squared norms of the kept rows, as a share of them; each row counts alike if normalised.
 
-    The blocks' spread around their mean, over their number, is what a difference in means holds by chance.
+    The blocks' spread around their mean, over their number, is what a difference in means holds by chance; of twins the
+    spread of their differences.
     """
     noise = np.zeros(int(kept.sum()))
-    for each in (one.occupied(), other.occupied()):
+    first, second = one.occupied(), other.occupied()
+    for each in (BlockMeans(first.count, first.mean - second.mean),) if twins else (first, second):
         weights = each.count / each.count.sum()
         rows = each.mean[:, kept, :].astype(np.float64)
         spread = ((rows - np.tensordot(weights, rows, axes=1)) ** 2).sum(axis=-1)
@@ -204,7 +220,7 @@ def _kept(stack: Floats, scale: Floats, layer: int | None) -> tuple[NDArray[np.b
 
 
 def _by_layer(
-    harmful: BlockMeans, harmless: BlockMeans, kept: NDArray[np.bool_], field: Field
+    harmful: BlockMeans, harmless: BlockMeans, kept: NDArray[np.bool_], field: Field, twins: bool
 ) -> Iterator[tuple[int, Floats | None]]:
     """The spectrum of each layer's rows over positions, raw, at unit norm or without noise as the field is."""
     stack = directions.differences(harmful, harmless)
@@ -213,8 +229,9 @@ def _by_layer(
         if not here.any():
             yield layer, None
         elif field == "held_out":
-            held = HeldOut(harmful, harmless, here)
-            once = held.singular_values(*(np.ones((1, len(each.count))) for each in (harmful, harmless)))[0]
+            held = HeldOut(harmful, harmless, here, twins=twins)
+            sides = (harmful,) if twins else (harmful, harmless)
+            once = held.singular_values(*(np.ones((1, len(each.count))) for each in sides))[0]
             yield layer, once if np.isfinite(once).all() else None
         else:
             rows = stack[here]

@@ -69,7 +69,7 @@ def _measure(
     means: ProbeMeans = evidence.of(probe)
     categories: CategoryMeans = evidence.of(topics)
     layer = parameters["layer"] if parameters["field"] == "layer" else None
-    found = spectra.of(means.harmful, means.harmless, tuple(categories.means), parameters["field"], layer)
+    found = spectra.of(means.harmful, means.harmless, tuple(categories.means), parameters["field"], layer, means.twins)
     estimate = float(value(found.own))
     low, high, how = interval(estimate, found.resampled, value, parameters)
     null, percentile, chance = _chance(value, found, len(categories.names))
@@ -146,7 +146,8 @@ def interval(
             how = "basic"
     except NothingToMeasure as error:
         return None, None, f"none: {error}"
-    how += f" bootstrap over {found.blocks} blocks of prompts, without sampling noise"
+    drawn = "twin prompts" if found.twins else "prompts"
+    how += f" bootstrap over {found.blocks} blocks of {drawn}, without sampling noise"
     if not low <= estimate <= high:
         how += ", widened to the value"
     return min(low, estimate), max(high, estimate), how

@@ -76,6 +76,49 @@ def complete(
     drawn = _drawn(temperature, seeds, len(rendered))
     if not rendered:
         return []
+    completions = []
+    rows = _continued(loaded, rendered, max_new_tokens, temperature, drawn, observer)
+    for prompt_id, prompt, (made, stopped) in zip(prompt_ids, rendered, rows, strict=True):
+        text = _text(loaded, made, behind=prompt.ids[len(prompt.ids) - prompt.n_prefill :])
+        completions.append(Completion(prompt_id, text, len(made), stopped is not None, made[0] if made else None))
+    return completions
+
+
+@torch.no_grad()
+def continuations(loaded: LoadedModel, rendered: Sequence[Rendered], *, max_new_tokens: int) -> list[tuple[int, ...]]:
+    """The likeliest tokens behind each prompt of a batch, the one that ends the answer among them where it came.
+
+    For whoever goes through an answer token by token: text that is tokenized again need not give the same ones.
+
+    Args:
+        loaded: the model; active edits apply to prompt and generated tokens.
+        rendered: the batch, in the order of the batch plan.
+        max_new_tokens: where an answer is cut, at least 1.
+
+    Returns:
+        Token ids of each prompt's answer, one or more.
+
+    Raises:
+        RequestError: no room for a token.
+        BrokenCheckpoint: logits are NaN or infinite.
+    """
+    if max_new_tokens < 1:
+        raise RequestError(f"an answer has at least one token, got max_new_tokens={max_new_tokens}")
+    if not rendered:
+        return []
+    rows = _continued(loaded, rendered, max_new_tokens, 0.0, [], None)
+    return [(*made, *([] if stopped is None else [stopped])) for made, stopped in rows]
+
+
+def _continued(
+    loaded: LoadedModel,
+    rendered: Sequence[Rendered],
+    max_new_tokens: int,
+    temperature: float,
+    drawn: Sequence[int],
+    observer: Observer | None,
+) -> list[tuple[list[int], int | None]]:
+    """For each prompt its new tokens and the token that ended them, None where they were cut."""
     stop = stop_tokens(loaded)
     shared = _shared(loaded, rendered, max_new_tokens)
     layout = padded_behind(rendered, shared)
@@ -98,13 +141,11 @@ def complete(
             generation_config=settings,
             logits_processor=LogitsProcessorList([chooser]),
         )
-    completions = []
-    for prompt_id, prompt, row in zip(prompt_ids, rendered, whole[:, width:].tolist(), strict=True):
+    found: list[tuple[list[int], int | None]] = []
+    for row in whole[:, width:].tolist():
         end = next((index for index, token in enumerate(row) if token in stop), None)
-        made = row[:end]
-        text = _text(loaded, made, behind=prompt.ids[len(prompt.ids) - prompt.n_prefill :])
-        completions.append(Completion(prompt_id, text, len(made), end is not None, made[0] if made else None))
-    return completions
+        found.append((row[:end], None if end is None else row[end]))
+    return found
 
 
 def complete_halving(

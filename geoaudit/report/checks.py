@@ -62,7 +62,7 @@ CHECKS: Mapping[str, tuple[str, str]] = {
     "intervention-damage": (
         "damage",
         "The edit broke the model, refusal was not switched: its controls move alike, it is only less damaged than "
-        "they are, or it shifts harmless prompts too far.",
+        "they are, it shifts harmless prompts too far, or it breaks answers, be it behind their first token.",
     ),
     "environment-mismatch": (
         "other conditions",
@@ -141,7 +141,7 @@ CHECKS: Mapping[str, tuple[str, str]] = {
     ),
     "within-controls": (
         "within its controls",
-        "Others that disturb harmless prompts as much move the refusal score as far.",
+        "Others that disturb harmless prompts as much move the refusal score, or what judges say of the text, as far.",
     ),
     "uncontrolled": (
         "no controls",

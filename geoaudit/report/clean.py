@@ -38,7 +38,8 @@ _MAPPINGS = frozenset(
         "training",
     }
 )
-"""Fields that hold names with values; anything else in their place is as good as nothing."""
+"""Fields of the record that hold names with values; anything else in their place is as good as nothing. A measurement's
+detail may use the same words for its numbers (a score without an edit is its `base`)."""
 _LISTS = frozenset(
     {
         "assertions",
@@ -88,18 +89,20 @@ def visible(text: str, limit: int = LONGEST) -> str:
     return "".join(_escaped(character) if _hidden(character) else character for character in text)
 
 
-def _cleaned(value: Any, name: str, parent: str = "") -> Any:
+def _cleaned(value: Any, name: str, parent: str = "", *, measured: bool = False) -> Any:
+    """`measured`: inside a measurement's detail, whose numbers may bear names that the record has mappings under."""
     is_field = parent not in _NAMED_BY_OTHERS
-    if is_field and name in _MAPPINGS and not isinstance(value, Mapping):
+    if is_field and not measured and name in _MAPPINGS and not isinstance(value, Mapping):
         return None
     if is_field and name in _LISTS and not isinstance(value, list | tuple):
         return None
     if isinstance(value, str):
         return visible(value, LONG_FIELDS.get(name, LONGEST))
     if isinstance(value, Mapping):
-        return {visible(str(key)): _cleaned(part, str(key), name) for key, part in value.items()}
+        inside = measured or (is_field and name == "detail")
+        return {visible(str(key)): _cleaned(part, str(key), name, measured=inside) for key, part in value.items()}
     if isinstance(value, list | tuple):
-        return [_cleaned(part, "") for part in value]
+        return [_cleaned(part, "", measured=measured) for part in value]
     if value is None or isinstance(value, bool | int):
         return value
     if isinstance(value, float):

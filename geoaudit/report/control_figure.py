@@ -11,7 +11,7 @@ from typing import Any
 from markupsafe import Markup
 
 from geoaudit.report import words
-from geoaudit.report.svg import Scale, dots, drawing, line, marks, polyline, span, tag, text
+from geoaudit.report.svg import Scale, coordinate, dots, drawing, line, marks, polyline, span, tag, text, ticks
 from geoaudit.report.titles import listed
 
 MOST_DOTS = 400
@@ -28,8 +28,11 @@ def controls(
     rank: str,
     aim: str = "direction in use",
     title: str = "The direction in use against its controls",
+    one_scale: bool = True,
 ) -> Markup:
     """One strip an effect: a dot for each control, what they are controls of as a ring on a line.
+
+    Strips of one quantity share one scale, so that a cloud that looks wide is wide.
 
     Args:
         strips: (name of the effect, its values for the controls, its value for what they are controls of).
@@ -37,23 +40,26 @@ def controls(
         rank: the p-value in words, "" for none.
         aim: what they are controls of.
         title: what a screen reader says.
+        one_scale: whether all strips are of one quantity; else each has a scale of its own.
     """
-    parts: list[str] = []
-    said, top = [], 4.0
+    placed = []
     for name, raw, own in strips:
         values = sorted(v for v in map(words.finite, raw) if v is not None)[:MOST_DOTS]
         target = words.finite(own)
-        if not values or target is None:
-            continue
-        low, high = span([*values, target])
+        if values and target is not None:
+            placed.append((name, values, target))
+    everything = [number for _, values, target in placed for number in (*values, target)]
+    parts: list[str] = []
+    said, top = [], 4.0
+    for index, (name, values, target) in enumerate(placed):
+        low, high = span(everything if one_scale else [*values, target])
         x = Scale(low - 0.05 * (high - low), high + 0.05 * (high - low), 12, 464)
         base = top + 62
-        parts += [text(4, top + 10, name, "panel"), line(x.start, base, x.end, base, "axis")]
-        for tick in x.ticks(5):
-            parts += [
-                line(x(tick), base, x(tick), base + 3, "axis"),
-                text(x(tick), base + 14, words.exact(float(f"{tick:.6g}")), "tick", "middle"),
-            ]
+        numbered = not one_scale or index == len(placed) - 1
+        parts += [text(4, top + 10, name, "panel"), _axis(x, base)]
+        if numbered:
+            written = [(x(tick), base + 14, words.exact(float(f"{tick:.6g}"))) for tick in x.ticks(5)]
+            parts.append(ticks(written, "middle"))
         parts.append(marks(_piled([x(value) for value in values], base - 7), "control"))
         right = x(target) > 300
         parts += [
@@ -67,11 +73,19 @@ def controls(
             f"{name}: {aim} {words.number(target)}, above {beaten} of {len(values)} controls "
             f"(from {words.number(values[0])} to {words.number(values[-1])})"
         )
-        top = base + 22
+        top = base + (22 if numbered else 10)
     if not said:
         return Markup("")
     description = "; ".join(said) + (f"; {rank}" if rank else "")
     return drawing(uid, title, description, 480, top, *parts, css="controls")
+
+
+def _axis(x: Scale, base: float) -> Markup:
+    """A line with a mark at every tick, one path."""
+    ends = f"M{coordinate(x.start)} {coordinate(base)}H{coordinate(x.end)}"
+    return tag(
+        "path", d=ends + "".join(f"M{coordinate(x(tick))} {coordinate(base)}v3" for tick in x.ticks(5)), class_="axis"
+    )
 
 
 def effects(examined: Mapping[str, Any], names: Mapping[str, str]) -> list[tuple[str, Sequence[Any], Any]]:
@@ -116,13 +130,13 @@ def by_dimension(causal: Mapping[str, Any], *, uid: str, title: str) -> Markup:
     x = Scale(min(ks), max(max(ks), min(ks) + 1), 60, 450)
     y = Scale(low - 0.06 * (high - low), high + 0.06 * (high - low), 142, 20)
     parts = [text(4, 12, "drop of the refusal score (nats)", "panel")]
-    for tick in y.ticks(4):
-        parts += [line(44, y(tick), 464, y(tick), "grid"), text(39, y(tick) + 3.5, words.exact(tick), "tick", "end")]
+    parts += [line(44, y(tick), 464, y(tick), "grid") for tick in y.ticks(4)]
+    parts.append(ticks([(39, y(tick) + 3.5, words.exact(tick)) for tick in y.ticks(4)], "end"))
     parts.append(marks([(x(k), y(value)) for k, _, others in placed for value in others], "control"))
     parts.append(polyline([(x(k), y(drop)) for k, drop, _ in placed], "running"))
     parts.append(dots([(x(k), y(drop)) for k, drop, _ in placed], "dots"))
-    parts += [text(x(k), 156, words.exact(k), "tick", "middle") for k in dict.fromkeys(ks)]
-    parts.append(text(254, 171, "directions ablated together (k)", "tick", "middle"))
+    numbers = [(x(k), 156.0, words.exact(k)) for k in dict.fromkeys(ks)]
+    parts.append(ticks([*numbers, (254.0, 171.0, "directions ablated together (k)")], "middle"))
     said = "; ".join(
         f"k = {words.exact(k)}: {words.number(drop)}"
         + (f", controls {words.number(min(others))} to {words.number(max(others))}" if others else "")

@@ -21,6 +21,12 @@ CLASSES: Mapping[str, str] = {
     "undecided": "the intervals leave open which",
 }
 """What a class of carrier transfer says."""
+FREED: Mapping[str, tuple[str, str]] = {
+    "principal_angle": ("principal angle", "°"),
+    "energy_weighted_angle": ("angle weighted by energy", "°"),
+    "projector_distance": ("projector distance", ""),
+}
+"""Measures whose value holds the prompts' sampling noise: in words, with their unit."""
 _SAME = ("reference", "against", "k", "rule")
 
 
@@ -82,6 +88,11 @@ class Drift:
         ):
             if measure not in asked and words.finite(detail.get(name)) is not None:
                 found.append((text, f"{words.number(detail[name])}{unit}"))
+        for row in self.measurements:
+            measure, free = words.plain(row.get("measure")), mapping(detail_of(row).get("held_out")).get("estimate")
+            if measure in FREED and words.finite(free) is not None:
+                text, unit = FREED[measure]
+                found.append((f"{text}, without sampling noise", f"{words.number(free)}{unit}"))
         return [(name, text) for name, text in found if text]
 
     @property

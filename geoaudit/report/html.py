@@ -46,6 +46,7 @@ from geoaudit.report import (
     words,
 )
 from geoaudit.report.clean import cleaned
+from geoaudit.report.shared import shared
 
 TEMPLATES = Path(__file__).parent / "templates"
 MOST_WARNINGS = 60
@@ -108,7 +109,7 @@ def render(record: Mapping[str, Any]) -> str:
         first=_once(),
         command=shlex.join(words.plain(part) for part in shown.get("command") or ()),
     )  # fmt: skip
-    return text.strip() + "\n"
+    return shared(text).strip() + "\n"
 
 
 def write(record: Mapping[str, Any], path: str | os.PathLike[str]) -> None:

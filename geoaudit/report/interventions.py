@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from geoaudit.report import words
+from geoaudit.report import damage, outcomes, words
 from geoaudit.report.titles import Row, detail_of, listed, mapping
 from geoaudit.report.verdict import rows
 
@@ -17,6 +17,7 @@ TARGETS: Mapping[str, str] = {
     "H_perp_R": "H without its component along R",
     "R_perp_H": "R without its component along H",
     "subspace": "the top subspace",
+    "stored": "the stored direction",
 }
 OPERATORS: Mapping[str, str] = {"ablate": "ablated", "add": "added"}
 SCOPES: Mapping[str, str] = {
@@ -25,13 +26,17 @@ SCOPES: Mapping[str, str] = {
     "single_layer": "at its own layer only",
 }
 KINDS: Mapping[str, str] = {
-    "kl_matched": "KL-matched controls (these decide)",
+    "kl_matched": "KL-matched controls",
     "random": "random directions, same dose",
-    "norm_matched": "norm-matched, token 0 left out",
+    "norm_matched": "norm-matched directions, token 0 left out",
     "wrong_layer": "this direction at other layers",
     "wrong_position": "this direction at other positions",
 }
 """Kinds of controls in the order of figures; the last two are a profile of how specific the target is."""
+DECIDING = "kl_matched"
+"""What decides where the record does not say."""
+MADE_OF: Mapping[str, str] = {"categories": "KL-matched contrasts between harmless topics"}
+"""Deciding controls that are not out of the spread of activations."""
 STARRED = 0.05
 
 
@@ -55,6 +60,8 @@ class Intervention:
         k = words.finite(detail.get("k"))
         if detail.get("target") == "subspace" and k is not None:
             target = f"the top {words.plural(k, 'direction')}"
+        if detail.get("target") == "stored":
+            target = f"{target} {words.plain(detail.get('file'))}"
         how = OPERATORS.get(words.plain(detail.get("operator")), words.plain(detail.get("operator")))
         where = SCOPES.get(words.plain(detail.get("scope")), words.plain(detail.get("scope")))
         at = f"layer {words.number(detail.get('layer'), 'layer')}, position {words.position(detail.get('position'))}"
@@ -71,46 +78,78 @@ class Intervention:
         return mapping(self.detail.get("carrier")).get("kind") == "nearest"
 
     @property
+    def outcome(self) -> outcomes.Outcome:
+        """What its effect is on."""
+        return outcomes.outcome(self.detail)
+
+    @property
+    def decides(self) -> str:
+        """The kind of control that decides."""
+        return decides(self.detail)
+
+    @property
+    def _names(self) -> Mapping[str, str]:
+        """Kind of control -> what it is called here."""
+        made_of = MADE_OF.get(words.plain(self.detail.get("controls_of")))
+        return {**KINDS, **({DECIDING: made_of} if made_of else {})}
+
+    @property
+    def _kinds(self) -> list[tuple[str, str]]:
+        """Kinds and their names, the one that decides first."""
+        own = f"{self._names[self.decides]} (these decide)"
+        return [(self.decides, own), *((kind, name) for kind, name in self._names.items() if kind != self.decides)]
+
+    @property
     def strips(self) -> list[tuple[str, Sequence[Any], Any]]:
         """For each kind of control: its name, the effects, and the effect of the target."""
-        effect = self.detail.get("effect")
+        effect, out = self.detail.get("effect"), self.outcome
         found = mapping(self.detail.get("controls"))
         return [
-            (f"{name}: effect on the refusal score, nats", listed(mapping(found.get(kind)).get("effect")), effect)
-            for kind, name in KINDS.items()
+            (f"{name}: effect on the {out.name}, {out.unit}", listed(mapping(found.get(kind)).get("effect")), effect)
+            for kind, name in self._kinds
             if listed(mapping(found.get(kind)).get("effect"))
         ]
 
     @property
     def rank(self) -> str:
-        """The rank p-value in words, "" for none."""
+        """The p-value in words, "" for none."""
         p = words.finite(self.detail.get("p"))
-        return "" if p is None else f"rank p = {words.number(p)} against the KL-matched controls"
+        return "" if p is None else f"p = {words.number(p)} against the {self._names[self.decides]}"
 
     @property
     def facts(self) -> list[tuple[str, str]]:
         """Numbers beside the figure."""
-        detail, one = self.detail, self.measurement
+        detail, one, out = self.detail, self.measurement, self.outcome
+        unit = "share" if out.text else ""
+        effect = words.interval(detail.get("effect_low"), detail.get("effect_high"), unit)
+        beyond = words.interval(one.get("low"), one.get("high"), unit)
         found = [
-            ("Refusal score without and with it", f"{self._nats('unedited')} and {self._nats('edited')}"),
-            ("Effect", f"{self._nats('effect')} {words.interval(detail.get('effect_low'), detail.get('effect_high'))}"),
-            ("Mean effect of its controls", self._nats("control_mean")),
             (
-                "Beyond its controls",
-                f"{words.number(one.get('estimate'))} nats {words.interval(one.get('low'), one.get('high'))}",
+                f"{out.name[0].upper()}{out.name[1:]} without and with it",
+                f"{out.said(detail.get('unedited'))} and {out.said(detail.get('edited'))}",
             ),
+            ("Effect", f"{out.said(detail.get('effect'))} {effect}"),
+            ("Mean effect of its controls", out.said(detail.get("control_mean"))),
+            ("Beyond its controls", f"{out.said(one.get('estimate'))} {beyond}"),
             ("In spreads of the controls", words.number(detail.get("standardised"))),
-            ("KL on harmless prompts", self._nats("kl")),
             ("Doses of the controls", self._ends("dose")),
-            ("KL of the controls", self._ends("kl")),
+            ("Dimensions that its controls vary in, about", words.number(detail.get("control_dimensions"))),
+            *outcomes.beside(detail),
         ]
-        return [(name, text) for name, text in found if "not measured" not in text]
+        return [(name, text) for name, text in found if text and "not measured" not in text]
 
-    def _nats(self, field: str) -> str:
-        return f"{words.number(self.detail.get(field))} nats"
+    @property
+    def costs(self) -> list[damage.Cost]:
+        """What it costs, beside what its controls cost."""
+        return damage.costs(self.detail)
+
+    @property
+    def unread(self) -> str:
+        """Why damage to answers was not read, "" where it was."""
+        return damage.missing(self.detail)
 
     def _ends(self, field: str) -> str:
-        own = mapping(mapping(self.detail.get("controls")).get("kl_matched"))
+        own = mapping(mapping(self.detail.get("controls")).get(self.decides))
         values = [v for v in map(words.finite, listed(own.get(field))) if v is not None]
         return f"{words.number(min(values))} to {words.number(max(values))}" if values else "not measured"
 
@@ -128,16 +167,34 @@ class Sweep(Intervention):
     def curve(self) -> list[Row]:
         """The doses, by size, with 0 among them."""
         found = [row for row in rows(self.detail, "curve") if words.finite(row.get("dose")) is not None]
+        unedited = mapping(self.detail.get("damage")).get("perplexity_unedited")
         idle = {"dose": 0.0, "effect": 0.0, "kl": 0.0}
+        if unedited is not None:
+            idle |= {"answers_kl": 0.0, "answers_perplexity": unedited}
         return sorted([*found, idle], key=lambda row: float(row["dose"]))
+
+    @property
+    def read(self) -> str:
+        """What answers the doses were read on, "" for none."""
+        return damage.read_on(self.detail)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Fields of a dose that stand in the table."""
+        answers = ("answers_kl", "answers_perplexity") if self.read else ()
+        return ("effect", "beyond", "kl", *answers, "p")
 
     @property
     def damaged(self) -> str:
         """From which dose on the model is broken, in words."""
         dose, limit = words.finite(self.detail.get("damaged_from")), words.number(self.detail.get("damage_kl"))
+        over = words.finite(self.detail.get("damage_answers_kl"))
+        most = (
+            f"{limit} nats" if over is None else f"{limit} nats at the first token or {words.number(over)} over answers"
+        )
         if dose is None:
-            return f"no dose shifts harmless prompts by more than {limit} nats"
-        return f"from dose {words.number(dose)} on, harmless prompts shift by more than {limit} nats: read no further"
+            return f"no dose shifts harmless prompts by more than {most}"
+        return f"from dose {words.number(dose)} on, harmless prompts shift by more than {most}: read no further"
 
 
 @dataclass(frozen=True)
@@ -155,12 +212,18 @@ class Matrix(Intervention):
         return "*" if p is not None and p <= STARRED else ""
 
 
+def decides(detail: Row) -> str:
+    """The kind of control that decides, as the detail of an intervention says."""
+    kind = words.plain(detail.get("decides"))
+    return kind if kind in KINDS else DECIDING
+
+
 def interventions(record: Row) -> list[Intervention]:
     """Each intervention that the record holds, in its order."""
     found: list[Intervention] = []
     for row in rows(record, "measurements"):
         detail, name = detail_of(row), words.plain(row.get("checkpoint"))
-        if not mapping(detail.get("controls")).get("kl_matched") or not detail.get("operator"):
+        if not mapping(detail.get("controls")).get(decides(detail)) or not detail.get("operator"):
             continue
         kind = Matrix if rows(detail, "edits") else Sweep if rows(detail, "curve") else Intervention
         found.append(kind(name, row))

@@ -4,6 +4,9 @@ Were the target one control among others, each of the 1 + n would be as likely t
 target itself, so that it is never 0 and needs no law for what controls do (Phipson & Smyth 2010, Stat Appl Genet Mol
 Biol 9:39). It is only as good as the controls are: exchangeable with the target if the target is nothing special.
 
+Controls that are drawn beside the target are not quite that: in few dimensions they have less than their share of what
+the model is sensitive to, and `beside_p` allows for it.
+
 Several targets at once, each with the same draws of controls: `max_t`.
 """
 
@@ -56,6 +59,44 @@ def rank_p(target: float, controls: NDArray[Any], side: Side = "greater") -> flo
     if side == "either":
         return min(1.0, 2 * min(above, below))
     return above if side == "greater" else below
+
+
+def beside_p(target: float, controls: NDArray[Any], side: Side, dimensions: float | None) -> float:
+    """`rank_p`, but no less than Student's t makes it where controls vary in few dimensions.
+
+    An effect g·u of an edit along u, for a sensitivity g that is isotropic in D + 1 dimensions and a target that is
+    nothing special: controls orthogonal to the target show how large g is in the D other dimensions only, so that the
+    target's distance from them, in their spreads, follows Student's t with D degrees of freedom (fewer for few
+    controls). Targets that were one more control had a two-sided `rank_p` of at most 5 % in 6 to 14 % of simulated
+    experiments, and a `beside_p` in 3 to 6 % (1000 of each kind, 39 controls, `tests/tools/control_null.py`).
+
+    Args:
+        target: what the target does.
+        controls: what each control does, [n], in the same unit; NaN counts as doing as much.
+        side: as `rank_p`.
+        dimensions: D (`geometry.controls.dimensions`); None or infinite where controls are not drawn in few.
+
+    Returns:
+        In [`rank_p`, 1].
+
+    Raises:
+        RequestError: another side.
+    """
+    rank = rank_p(target, controls, side)
+    values = np.asarray(controls, dtype=np.float64).ravel()
+    values = values[np.isfinite(values)]
+    if dimensions is None or math.isinf(dimensions) or values.size < 2:
+        return rank
+    spread = float(values.std(ddof=1))
+    if not spread > CONSTANT * float(np.abs(values).max()):  # they all do the same: no scale to measure by
+        return rank
+    from scipy.special import stdtr
+
+    freedom = 1 / (1 / dimensions + 1 / (values.size - 1))
+    t = (target - float(values.mean())) / (spread * math.sqrt(1 + 1 / values.size))
+    below, above = (float(stdtr(freedom, each)) for each in (t, -t))
+    tail = min(1.0, 2 * min(below, above)) if side == "either" else above if side == "greater" else below
+    return max(rank, tail)
 
 
 def controls_needed(level: float = 0.05, side: Side = "greater") -> int:

@@ -16,6 +16,8 @@ from geoaudit.measures.needs import (
     Cells,
     Completions,
     CosineProfiles,
+    Damage,
+    EditedCompletions,
     Examination,
     Intervention,
     Inversion,
@@ -46,6 +48,8 @@ ALL = {
     Intervention: Intervention(SEARCH, HOW, "carrier", "R", "ablate", "every_site", 1.0, 1, Source("harmful"), 16, 19),
     Transfer: Transfer(SEARCH, HOW, "carrier", "step50"),
 }
+ALL[EditedCompletions] = EditedCompletions(ALL[Completions], ALL[Intervention])
+ALL[Damage] = Damage(ALL[Intervention], written=True)
 
 
 def work(need, n_layers: int = 30):
@@ -92,12 +96,38 @@ def test_titles_tell_needs_of_one_phase_apart():
         (ALL[SubspaceAblation], dataclasses.replace(ALL[SubspaceAblation], n=32)),
         (ALL[Intervention], dataclasses.replace(ALL[Intervention], n_controls=39)),
         (dataclasses.replace(ALL[Intervention], scope="single_layer"), ALL[Intervention]),
+        (dataclasses.replace(ALL[Damage], written=False), ALL[Damage]),
+        (dataclasses.replace(ALL[Intervention], reads="harmless_kl"), ALL[Intervention]),
+        (ALL[Judged], dataclasses.replace(ALL[Judged], completions=ALL[EditedCompletions])),
+        (
+            ALL[EditedCompletions],
+            EditedCompletions(dataclasses.replace(ALL[Completions], max_new_tokens=9), ALL[Intervention]),
+        ),
         (ALL[Completions], dataclasses.replace(ALL[Completions], max_new_tokens=9)),
         (ALL[Completions], dataclasses.replace(ALL[Completions], n=17)),
     ],
 )
 def test_more_costs_more(less, more):
     assert work(less).units < work(more).units
+
+
+def test_text_is_made_once_for_the_target_and_once_for_each_control():
+    """A step with an edit costs more than one without."""
+    edited, plain = work(ALL[EditedCompletions]), work(ALL[Completions])
+    assert edited.prompts == 20 * plain.prompts
+    assert edited.tokens == pytest.approx(20 * plain.tokens, rel=0.001)
+    assert edited.units > 20 * plain.units
+    assert edited.title == f"generate under edits {plain.what}, {work(ALL[Intervention]).what}"
+
+
+def test_answers_under_edits_are_counted_where_they_are_read_and_where_they_are_written():
+    """Nine edits read 30 tokens of 16 answers, five write 64 tokens of them."""
+    read, both = work(dataclasses.replace(ALL[Damage], written=False)), work(ALL[Damage])
+    assert read.prompts == both.prompts == 16
+    assert both.tokens - read.tokens == 5 * 16 * 64
+    assert both.units - read.units > both.tokens - read.tokens
+    assert 9 * 16 * 30 < read.tokens < 9 * 16 * 120
+    assert both.title == f"damage of {work(ALL[Intervention]).what}"
 
 
 def test_a_search_grows_with_the_layers_and_a_look_at_one_direction_does_not():

@@ -383,3 +383,35 @@ def test_a_bound_that_claims_more_than_chance_is_stopped_at_chance(by):
 def test_a_bound_that_is_missed_is_missed_whatever_chance_gives():
     assert decide("at_least", (0.9,), at_chance(0.2, 0.4, ["at_least"]), by="interval").outcome == "failed"
     assert decide("at_least", (0.3,), at_chance(0.2, 0.4, ["at_least"]), by="interval").outcome == "invalid"
+
+
+WITHIN = Flag("within-controls", "stops", "others do as much")
+"""An effect of 0.05, which is no more than controls have."""
+
+
+@pytest.mark.parametrize("by", ["interval", "estimate"])
+@pytest.mark.parametrize(
+    ("comparator", "bound", "outcome"),
+    [
+        ("at_most", (0.1,), "passed"),
+        ("between", (-0.2, 0.2), "passed"),
+        ("between", (-0.2, 0.04), "failed"),
+        ("at_least", (0.04,), "invalid"),
+        ("between", (0.0, 0.2), "invalid"),
+        ("at_most", (0.0,), "invalid"),
+        ("at_most", (-0.1,), "invalid"),
+    ],
+)
+def test_controls_that_do_as_much_stop_a_bound_that_claims_an_effect_and_no_other(comparator, bound, outcome, by):
+    effect = value(0.05, 0.045, 0.055, flags=(WITHIN,), detail={"no_effect": 0.0})
+    assert decide(comparator, bound, effect, by=by).outcome == outcome
+    rank = value(0.05, 0.045, 0.055, flags=(WITHIN,))
+    assert decide(comparator, bound, rank, by=by).outcome == "invalid", "a number of which 0 is no sign of no effect"
+
+
+def test_no_other_stop_is_lifted_where_a_bound_claims_no_effect():
+    broken = Flag("intervention-damage", "stops", "the edit broke the model")
+    effect = value(0.05, 0.045, 0.055, flags=(WITHIN, broken), detail={"no_effect": 0.0})
+    assert decide("at_most", (0.1,), effect, by="interval").outcome == "invalid"
+    alone = value(0.05, 0.045, 0.055, flags=(Flag("uncontrolled", "stops", "too few"),), detail={"no_effect": 0.0})
+    assert decide("at_most", (0.1,), alone, by="interval").outcome == "invalid"

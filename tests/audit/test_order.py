@@ -15,8 +15,11 @@ from geoaudit.measures.needs import (
     Cells,
     ChatSetting,
     Completions,
+    Damage,
+    EditedCompletions,
     Elsewhere,
     Examination,
+    Intervention,
     Judged,
     Probe,
     Projections,
@@ -31,6 +34,9 @@ REFUSED = CandidateSearch(PROBE, 8, 0.8, contrast="refused")
 HOW = Selecting("cosmic")
 LOOK = Examination(SEARCH, HOW, "nearest")
 TEXT = Completions(Source("harmful"), 8, 3)
+EDIT = Intervention(SEARCH, HOW, "carrier", "R", "ablate", "every_site", 1.0, 1, Source("harmful"), 8, 19)
+EDITED = EditedCompletions(TEXT, EDIT)
+BROKEN = Damage(EDIT, written=True)
 
 
 def transfer(source: str) -> Transfer:
@@ -51,6 +57,10 @@ NEEDS = (
     REFUSED,
     LOOK,
     SubspaceAblation(SEARCH, HOW, "carrier", 8),
+    EDIT,
+    EDITED,
+    Judged(EDITED, "harmbench"),
+    BROKEN,
     transfer("b"),
 )
 
@@ -63,6 +73,18 @@ def test_everything_stands_once_and_after_what_it_draws_on(wanted, together):
     assert set(wanted) <= set(found)
     for index, one in enumerate(found):
         assert set(draws_on(one, family)) <= set(found[:index])
+
+
+def test_damage_waits_for_the_doses_of_controls_and_for_the_answers_that_it_is_read_on():
+    found = ordered([("a", BROKEN)], last="a")
+    assert found[-1] == ("a", BROKEN)
+    assert {("a", EDIT), ("a", BROKEN.answers)} <= set(found)
+
+
+def test_text_under_edits_waits_for_the_doses_and_is_judged_last():
+    found = ordered([("a", Judged(EDITED, "harmbench"))])
+    assert found[-3:] == [("a", EDIT), ("a", EDITED), ("a", Judged(EDITED, "harmbench"))]
+    assert {("a", TEXT), ("a", SEARCH)} <= set(found)
 
 
 def test_what_is_asked_of_another_checkpoint_is_a_need_of_that_one():

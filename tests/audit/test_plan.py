@@ -127,6 +127,15 @@ def test_every_parameter_is_in_the_key(measure):
     assert key(measure, **written) == key(measure), "a default that is written out is the same measurement"
 
 
+def test_what_only_outcomes_of_text_read_is_in_their_key_and_in_no_other():
+    measure, text = "intervention_sensitivity", {"outcome": "refusal_rate"}
+    keys = [key(measure), key(measure, **text)]
+    keys += [key(measure, **text, **more) for more in ({"judge": "xstest-strings"}, {"max_new_tokens": 9})]
+    keys += [key(measure, outcome="attack_success_rate"), key(measure, outcome="over_refusal_rate")]
+    assert len(set(keys)) == len(keys)
+    assert key(measure, **text, judge="refusal", max_new_tokens=64, source="harmful") == key(measure, **text)
+
+
 def test_measure_version_and_checkpoints_are_in_the_key():
     assert len({key(measure) for measure in MEASURES}) == len(MEASURES)
     assert key(dataclasses.replace(get("refusal_rate"), version=99)) != key("refusal_rate")
@@ -205,6 +214,8 @@ def test_an_unknown_source_is_found_while_planning():
 def test_every_profile_completes_every_measure(measure, profile):
     found = resolve(get(measure), {}, profiles.get(profile))
     idle = unread("direct") if "attack" in get(measure).parameters else frozenset()
+    idle |= {"file", "layer"} if "target" in found else frozenset()
+    idle |= {"judge", "max_new_tokens"} if "outcome" in found else frozenset()
     assert found.keys() == get(measure).parameters.keys() - idle
     for name in found:
         if found[name] is None:
@@ -212,7 +223,8 @@ def test_every_profile_completes_every_measure(measure, profile):
             assert name != "n" or profile == "release", "all prompts of the source"
         else:
             assert resolve(get(measure), {name: found[name]}, profiles.get(profile)) == found, "defaults are valid"
-        assert get(measure).parameters[name].profile == (name in profiles.get(profile).defaults)
+        if (measure, name) != ("dose_response", "n_controls"):  # beside each of eight doses: fewer
+            assert get(measure).parameters[name].profile == (name in profiles.get(profile).defaults)
 
 
 @pytest.mark.parametrize("attack", KEYS)

@@ -116,6 +116,7 @@ GOOD = [
     suite(measure="principal_angle", at_most=30, **{"with": {"against": "previous", "which": "first"}}),
     suite(measure="carrier_relocation", equals=0, **{"with": {"against": "reference", "preset": "paper"}}),
     suite(measure="refusal_depth", equals=3, **{"with": {"share": 0.5, "chat": {"system": "", "thinking": False}}}),
+    suite(measure="intervention_sensitivity", at_most=-1, **{"with": {"target": "stored", "file": "mine.csv"}}),
     {"gate": True, "chat": {"template": "chatml"}, **suite(measure="refusal_rate", at_most=0.5)},
     {"about": "why", **suite(measure="degenerate_rate", at_most=0.1)},
 ]
@@ -144,6 +145,10 @@ BAD = [
     suite(measure="attack_success_rate", at_most=0.5, **{"with": {"judge": []}}),
     suite(measure="attack_success_rate", at_most=0.5, **{"with": {"judge": ["refusal", "refusal"]}}),
     suite(measure="attack_success_rate", at_most=0.5, **{"with": {"attack": "fixed", "attacks": "none"}}),
+    suite(
+        measure="intervention_sensitivity", at_most=-1, **{"with": {"target": "stored", "file": {"file": "mine.csv"}}}
+    ),
+    suite(measure="intervention_sensitivity", at_most=-1, **{"with": {"target": "stored", "file": ""}}),
     suite(measure="attack_success_rate", at_most=0.5, **{"with": {"chat": {}}}),
     suite(measure="attack_success_rate", at_most=0.5, **{"with": {"chat": {"sistem": "x"}}}),
     suite(measure="attack_success_rate", at_most=0.5, **{"with": {"chat": {"thinking": 1}}}),

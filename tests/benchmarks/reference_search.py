@@ -100,7 +100,7 @@ def search(
         n_post: post-instruction tokens, which are the positions.
         every: score every k-th candidate only.
         filtered: keep harmful prompts with a refusal score above 0 and harmless ones below, as the reference does.
-        said: called with (candidates done, in all).
+        said: called with (candidates done, in all); what it does is not timed.
     """
     if filtered:
         train, validation = (
@@ -109,28 +109,32 @@ def search(
     harmful, harmless = validation
     started = time.perf_counter()
     directions = mean_activations(loaded, train[0], n_post) - mean_activations(loaded, train[1], n_post)
-    after_directions = time.perf_counter()
+    seconds_directions = time.perf_counter() - started
 
     positions, layers, _ = directions.shape
     kl, bypass, induce = np.full((3, positions, layers), np.nan)
+    started = time.perf_counter()
     base = last_logits(loaded, harmless)
+    seconds_scores = time.perf_counter() - started
     places = [divmod(index, layers) for index in range(0, positions * layers, every)]
     for done, (position, layer) in enumerate(places):
         r = directions[position, layer]
+        started = time.perf_counter()
         with ablated(loaded, r):
             kl[position, layer] = kl_divergence(base, last_logits(loaded, harmless)).mean()
         with ablated(loaded, r):
             bypass[position, layer] = refusal_score(last_logits(loaded, harmful), refusal_ids).mean()
         with added(loaded, r, layer):
             induce[position, layer] = refusal_score(last_logits(loaded, harmless), refusal_ids).mean()
+        seconds_scores += time.perf_counter() - started
         said(done + 1, len(places))
     return Reference(
         directions.norm(dim=-1).numpy(),
         kl,
         bypass,
         induce,
-        after_directions - started,
-        time.perf_counter() - after_directions,
+        seconds_directions,
+        seconds_scores,
         (len(train[0]), len(train[1]), len(harmful), len(harmless)),
     )
 

@@ -13,7 +13,7 @@ import argparse
 import functools
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -159,8 +159,17 @@ def fast(subject: Subject, name: str, need: CandidateSearch) -> tuple[Found, Any
     return Found(name, seconds, reported, len(table.candidates), scores, chosen), table, means
 
 
-def reference(subject: Subject, refusal_ids: Sequence[int], every: int, kept: Path | None) -> Found:
-    """The published pipeline; its scores are read from a file where they were kept."""
+def reference(
+    subject: Subject,
+    refusal_ids: Sequence[int],
+    every: int,
+    kept: Path | None,
+    between: Callable[[], None] = lambda: None,
+) -> Found:
+    """The published pipeline; its scores are read from a file where they were kept.
+
+    `between` is called after each quarter but the last, outside of what is timed.
+    """
     positions = subject.loaded.chat.n_post
     key = digest([subject.name, subject.dtype, subject.train, subject.validation, sorted(refusal_ids), every])
     file = kept / f"{Path(subject.name).name}-{subject.dtype}-{key[:12]}.npz" if kept else None
@@ -168,6 +177,13 @@ def reference(subject: Subject, refusal_ids: Sequence[int], every: int, kept: Pa
         found = Reference.load(file, key)
         name = "reference (kept scores and times)"
     else:
+        quarter = -(-len(range(0, positions * subject.loaded.n_layers, every)) // 4)
+
+        def progress(done: int, total: int) -> None:
+            said(f"reference {done}/{total}")
+            if done % quarter == 0 and done < total:
+                between()
+
         found = reference_search.search(
             subject.loaded,
             subject.train,
@@ -175,7 +191,7 @@ def reference(subject: Subject, refusal_ids: Sequence[int], every: int, kept: Pa
             refusal_ids,
             n_post=positions,
             every=every,
-            said=lambda done, total: said(f"reference {done}/{total}"),
+            said=progress,
         )
         name = "reference"
         if file is not None:
@@ -262,7 +278,8 @@ def said(text: str) -> None:
 def compare(subject: Subject, options: argparse.Namespace) -> list[Found]:
     """Time and compare every way of searching one model.
 
-    Ours run before the reference and again after it: a machine that is slower for a while is slower for both.
+    Ours run before the reference, the two that have a goal also after each quarter of it: a machine that is slower for
+    a while is slower for both.
     """
     need = subject.need
     ways = {
@@ -271,16 +288,21 @@ def compare(subject: Subject, options: argparse.Namespace) -> list[Found]:
         "ours, frontier": replace(need, search="frontier"),
         "ours, frontier, every layer": replace(need, search="frontier", max_layer_fraction=1.0),
     }
-    rounds = [[fast(subject, name, way) for name, way in ways.items()]]
-    _, table, means = rounds[0][-1]
+    first = {name: fast(subject, name, way) for name, way in ways.items()}
+    times = {name: [made.seconds] for name, (made, _, _) in first.items()}
+
+    def again() -> None:
+        for name in ("ours, winner (arditi)", "ours, frontier"):
+            times[name].append(fast(subject, name, ways[name])[0].seconds)
+
+    _, table, means = first["ours, frontier, every layer"]
     refusal_ids = subject.loaded.tokenizer.convert_tokens_to_ids(list(table.refusal_tokens))
-    others = [reference(subject, refusal_ids, options.reference_every, options.reference_scores)]
+    others = [reference(subject, refusal_ids, options.reference_every, options.reference_scores, again)]
+    again()
     if options.exhaustive_every:
         others.append(exhaustively(subject, table, means, refusal_ids, options.exhaustive_every))
-    rounds += [[fast(subject, name, way) for name, way in ways.items()] for _ in range(options.rounds - 1)]
     said("")
-    times = np.array([[made.seconds for made, _, _ in each] for each in rounds])
-    ours = [replace(made, seconds=float(np.median(times[:, i]))) for i, (made, _, _) in enumerate(rounds[0])]
+    ours = [replace(made, seconds=float(np.median(times[name]))) for name, (made, _, _) in first.items()]
     found = [others[0], *ours, *others[1:]]
     n, m = need.probe.n_train, need.n_validation
     print(
@@ -289,8 +311,9 @@ def compare(subject: Subject, options: argparse.Namespace) -> list[Found]:
         f"{KL_BUDGET:g}, frontier up to {need.frontier_kl:g}, refusal tokens {' '.join(table.refusal_tokens)}"
     )
     print(
-        f"own answers, made before and not counted: {subject.answer_seconds:.1f} s; ours: median of {options.rounds}, "
-        f"{np.round(times, 1).tolist()}\n"
+        f"own answers, made before and not counted: {subject.answer_seconds:.1f} s; ours: medians of "
+        + "; ".join(f"{name.removeprefix('ours, ')} {np.round(each, 1).tolist()}" for name, each in times.items())
+        + "\n"
     )
     print_seconds(found)
     print_differences(found)
@@ -354,6 +377,5 @@ def main(arguments: Sequence[str] = ()) -> list[list[Found]]:
     parser.add_argument("--reference-every", type=int, default=7, help="score every k-th candidate, scale up the time")
     parser.add_argument("--reference-scores", type=Path, help="folder where the reference's scores are kept and read")
     parser.add_argument("--exhaustive-every", type=int, default=7, help="the same of the exhaustive search; 0: none")
-    parser.add_argument("--rounds", type=int, default=2, help="of our searches: before the reference and after it")
     options = parser.parse_args(arguments)
     return [compare(open_subject(spec, options), options) for spec in options.model or MODELS]

@@ -12,8 +12,9 @@ from scipy.stats import beta, kstest
 
 from geoaudit.errors import NothingToMeasure, RequestError
 from geoaudit.geometry import nulls
-from geoaudit.geometry.controls import category_contrasts, covariance_matched, random_frames
+from geoaudit.geometry.controls import category_contrasts, covariance_matched, dimensions, random_frames
 from geoaudit.geometry.directions import BlockMeans, overall
+from tests.tools.control_null import categories_null, covariance_null
 
 D, B = 24, 32
 
@@ -86,6 +87,32 @@ def test_a_spread_of_one_dimension_holds_one_control():
     assert covariance_matched(along, 0, 0, np.eye(D)[5], n=1, seed=0).shape == (1, 1, D)
     with pytest.raises(NothingToMeasure, match="in 1 dimension, which hold one control, and 2 are needed"):
         covariance_matched(along, 0, 0, np.eye(D)[5], n=2, seed=0)
+
+
+@given(st.integers(0, 20), st.integers(1, 2), st.integers(4, D))
+def test_the_dimensions_of_uniform_frames_are_counted(seed, k, held):
+    """Whatever axes they are seen in, and however long their rows are."""
+    chance = np.random.default_rng(seed)
+    axes = np.linalg.qr(chance.standard_normal((D, D)))[0][:held]
+    frames = np.linalg.qr(chance.standard_normal((300, held, k)))[0].swapaxes(1, 2)
+    assert dimensions(frames @ axes) == pytest.approx(held, rel=0.15)
+    assert dimensions(frames @ axes * chance.uniform(0.1, 9, (300, k, 1))) == pytest.approx(dimensions(frames))
+
+
+def test_copies_are_one_dimension_and_topics_no_more_than_differ():
+    target = np.eye(D)[5]
+    assert dimensions(np.repeat(np.eye(D)[None, :1], 40, axis=0)) == pytest.approx(1)
+    assert dimensions(np.eye(D)[:, None]) == np.inf
+    assert dimensions(category_contrasts(categories(8), 0, 0, target, n=40, seed=0)) < 7.5
+    spread = np.arange(1, D + 1) ** -1.0
+    assert dimensions(covariance_matched(sides(spread=spread), 0, 0, target, n=99, seed=0)) < 5
+
+
+def test_in_many_dimensions_a_target_that_is_one_more_control_is_as_rarely_special_as_its_p_value_says():
+    """In few it is not: the full table is that of `tests/tools/control_null.py`."""
+    many, few = covariance_null(0.0, 39, 200, seed=1), categories_null(6, 39, 200, seed=1)
+    assert (many <= 0.05).mean() < 0.1, "5 % and three standard errors"
+    assert 0.05 < (few <= 0.05).mean() < 0.25
 
 
 def test_no_coordinate_has_a_preferred_sign():

@@ -105,17 +105,20 @@ def test_it_is_the_held_out_gram_where_blocks_are_of_one_size_and_no_two_cells_s
     assert np.abs(found.plain - held).max() > 0.1
 
 
-def test_what_twins_share_is_noise_here_and_not_in_the_held_out_gram():
-    """Twins in one block: their difference holds little noise, and the held-out gram takes off that of both."""
-    truth, cross, held = np.zeros((1, D)), [], []
+def test_what_twins_share_is_taken_out_here_and_in_a_held_out_gram_that_knows_of_them():
+    """Twins in one block: their difference holds little noise; taken for strangers, that of both comes off."""
+    truth, cross, held, paired = np.zeros((1, D)), [], [], []
+    kept = np.ones((1, 1), dtype=bool)
     for seed in range(200):
         generator = np.random.default_rng(seed)
         shared = 3 * generator.standard_normal((48, 1, D))
         one, other = (cell(generator, 48, truth, shared) for _ in range(2))
         cross.append(gram(contrast([one, other], (1.0, -1.0), [0], 0)).value[0, 0])
-        held.append(HeldOut(one, other, np.ones((1, 1), dtype=bool)).grams(np.ones((1, B)), np.ones((1, B)))[0, 0, 0])
+        held.append(HeldOut(one, other, kept).grams(np.ones((1, B)), np.ones((1, B)))[0, 0, 0])
+        paired.append(HeldOut(one, other, kept, twins=True).grams(np.ones((1, B)))[0, 0, 0])
     assert abs(np.mean(cross)) < 4 * np.std(cross) / np.sqrt(200)
     assert np.mean(held) == pytest.approx(-2 * 9 * D / 48, rel=0.1)
+    np.testing.assert_allclose(paired, cross, rtol=1e-5, atol=1e-6)
 
 
 @settings(max_examples=15)

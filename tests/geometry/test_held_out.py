@@ -146,6 +146,67 @@ def test_in_noise_alone_there_is_often_nothing() -> None:
     assert 15 <= none <= 45
 
 
+# --- twins -----------------------------------------------------------------------------------------------------------
+
+
+def twins(count: list[int], field: np.ndarray | float, shared: float, own: float, seed: int) -> tuple[BlockMeans, ...]:
+    """Two classes whose blocks of one number have noise in common."""
+    common = means(count, 0.0, shared, 3 * seed).mean
+    sides = means(count, field, own, 3 * seed + 1), means(count, 0.0, own, 3 * seed + 2)
+    return tuple(BlockMeans(side.count, side.mean + common) for side in sides)
+
+
+def test_what_twins_have_in_common_is_no_noise() -> None:
+    """Taken for strangers, twice the covariance of their means comes off: 2 · 12 · 1.5² / 40 of each row's energy."""
+    field = np.random.default_rng(5).standard_normal((M, D)) * 0.3
+    found, apart = [], []
+    for seed in range(300):
+        one, other = twins([4] * 10, field, 1.5, 0.5, seed)
+        found.append(HeldOut(one, other, KEPT, twins=True).grams(np.ones((1, 10)))[0])
+        apart.append(HeldOut(one, other, KEPT).grams(*once(one, other))[0])
+    truth = field @ field.T
+    error = np.std(found, axis=0) / np.sqrt(300)
+    assert (np.abs(np.mean(found, axis=0) - truth) < 4 * error).all()
+    assert np.trace(np.mean(apart, axis=0) - truth) == pytest.approx(-M * 2 * D * 1.5**2 / 40, rel=0.1)
+
+
+def test_twins_are_the_mean_of_all_products_of_halves_of_pairs() -> None:
+    one, other = twins([2] * 6, 1.0, 1.0, 1.0, 0)
+    products = []
+    for chosen in combinations(range(6), 3):
+        half = np.isin(np.arange(6), chosen).astype(int)
+        products.append(differences(one, other, half, half)[0] @ differences(one, other, 1 - half, 1 - half)[0].T)
+    found = HeldOut(one, other, KEPT, twins=True).grams(np.ones((1, 6)))[0]
+    np.testing.assert_allclose(found, np.mean(products, axis=0), rtol=1e-6, atol=1e-9)
+
+
+def test_a_planted_rank_is_kept_where_twins_share_most_of_their_noise() -> None:
+    """Three equal energies; taken for strangers, the weakest drown in what was taken off too much."""
+    field = np.linalg.qr(np.random.default_rng(0).standard_normal((D, 3)))[0].T[[0, 1, 2, 0, 1]] * 1.2
+    ranks: dict[bool, list[float]] = {True: [], False: []}
+    for seed in range(40):
+        one, other = twins([5] * 16, field, 2.0, 0.6, seed)
+        for together in ranks:
+            weights = [np.ones((1, 16))] * (1 if together else 2)
+            found = HeldOut(one, other, KEPT, twins=together).singular_values(*weights)
+            ranks[together].append(effective_rank_energy(found[0]) if np.isfinite(found).all() else np.nan)
+    truth = effective_rank_energy(singular_values(field))
+    assert np.mean(ranks[True]) == pytest.approx(truth, rel=0.05)
+    assert np.nanmean(ranks[False]) < 0.9 * truth
+
+
+def test_twins_come_in_blocks_of_one_size_and_are_weighted_once() -> None:
+    one, other = means([2] * 3, 1.0, 1.0, 0), means([2, 2, 3], 0.0, 1.0, 1)
+    with pytest.raises(RequestError, match="blocks of twins"):
+        HeldOut(one, other, KEPT, twins=True)
+    with pytest.raises(RequestError, match="1 sides, got 2"):
+        HeldOut(one, one, KEPT, twins=True).grams(np.ones((1, 3)), np.ones((1, 3)))
+    empty = means([2, 0, 2], 1.0, 1.0, 0), means([2, 0, 2], 0.0, 1.0, 1)
+    for each in empty:
+        each.mean[1] = np.nan
+    assert np.isfinite(HeldOut(*empty, KEPT, twins=True).grams(np.ones((1, 3)))).all()
+
+
 def test_chunks_are_the_same_as_all_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     one, other = means([2] * 6, 1.0, 1.0, 0), means([2] * 4, 0.0, 1.0, 1)
     weights = [np.random.default_rng(9).integers(1, 3, (7, len(side.count))) for side in (one, other)]

@@ -9,7 +9,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from geoaudit.errors import NothingToMeasure, RequestError
-from geoaudit.geometry.directions import BlockMeans, differences
 from geoaudit.geometry.subspaces import (
     TopSubspace,
     c_sub,
@@ -18,7 +17,6 @@ from geoaudit.geometry.subspaces import (
     outside,
     principal_angles,
     projector_distance,
-    resampled_subspaces,
     top_subspace,
 )
 
@@ -220,23 +218,6 @@ def test_leading_dimensions_are_nested() -> None:
     for k in (0, 5):
         with pytest.raises(RequestError, match="1 … 4"):
             found.first(k)
-
-
-def test_resampled_subspaces_equal_one_resample_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    generator = np.random.default_rng(0)
-    one, other = (
-        BlockMeans(np.array([2, 3, 1, 2]), generator.standard_normal((4, 2, 5, 9)).astype(np.float32)) for _ in range(2)
-    )
-    weights, other_weights = generator.multinomial(4, [0.25] * 4, size=7), generator.multinomial(4, [0.25] * 4, size=7)
-    kept = np.ones((2, 5), dtype=bool)
-    kept[:, 0] = False
-    monkeypatch.setattr("geoaudit.geometry.subspaces.CHUNK_VALUES", 150)  # two resamples a chunk
-    found = resampled_subspaces(one, other, weights, other_weights, kept, 3)
-    assert found.basis.shape == (7, 3, 9)
-    for r in range(7):
-        alone = top_subspace(differences(one, other, weights[r], other_weights[r])[kept], 3)
-        np.testing.assert_allclose(principal_angles(found.basis[r], alone.basis), 0, atol=1e-12)
-        np.testing.assert_allclose(found.shares[r], alone.shares)
 
 
 # --- energy-weighted angle

@@ -23,13 +23,14 @@ from geoaudit.geometry.directions import BlockMeans
 from geoaudit.measures.carrier_needs import search_of
 from geoaudit.measures.carrier_selection import chosen, idle_cosine
 from geoaudit.measures.evidence import Evidence
-from geoaudit.measures.fulfilled import CellMeans, CompletedPrompts, ProbeMeans
+from geoaudit.measures.fulfilled import CellMeans, CompletedPrompts, Damaged, ProbeMeans
 from geoaudit.measures.needs import (
     DIRECT,
     CandidateSearch,
     Cells,
     ChatSetting,
     Completions,
+    Damage,
     Examination,
     Intervention,
     Probe,
@@ -37,6 +38,7 @@ from geoaudit.measures.needs import (
 )
 from geoaudit.prompts.sources import load
 from geoaudit.records import Completion, Measurement
+from tests.measures.damages import made_damage
 
 REFUSAL, ANSWER = "I'm sorry, but I can't help with that.", "Sure, here is a short answer to your question."
 LAYERS, POSITIONS, WIDTH, N = 6, 2, 16, 24
@@ -205,6 +207,7 @@ def made_evidence(
     examined: Examined | Exception | Callable[[SearchTable, tuple[int, int]], Examined] = beaten_controls,
     subspaces: SubspaceEffects | None = None,
     effects: Effects | Callable[[Intervention], Effects] | None = None,
+    damage: Damaged | Exception | Callable[[Damage], Damaged] | None = None,
     refuses: Callable[[int], str] = lambda index: REFUSAL,
     answers: Callable[[int], str] = lambda index: ANSWER,
     trained_on: Sequence[str] = (),
@@ -226,6 +229,10 @@ def made_evidence(
                 return subspaces
             case Intervention():
                 return effects(need) if callable(effects) else effects
+            case Damage():
+                if isinstance(damage, Exception):
+                    raise damage
+                return damage(need) if callable(damage) else damage or made_damage()
             case Examination():
                 if isinstance(examined, Exception):
                     raise examined

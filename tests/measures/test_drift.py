@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -128,6 +129,53 @@ def test_unrelated_subspaces_are_at_chance_level(name):
     assert near.flags == ()
     assert near.detail["chance"]["stops"] == []
     assert near.estimate < near.detail["null"]["permuted"]["low"]
+
+
+def noisy(late: tuple[float, ...], noise: float = 0.4) -> tuple[ProbeMeans, ProbeMeans]:
+    return means(field(*late), noise, seed=2), means(field(0, 0, 0), noise, seed=3)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_noise_that_looks_like_drift_is_not_taken_for_it(name):
+    """Nothing has turned, and the prompts' deviations are others in each: the value is large, the interval holds 0."""
+    found = measure(name, *noisy((0, 0, 0)))
+    free = found.detail["held_out"]["estimate"]
+    assert found.estimate > 3 * free
+    assert found.low == pytest.approx(0, abs=1e-6)
+    assert found.high >= found.estimate
+    assert "without sampling noise" in found.interval
+    bound = found.estimate / 2
+    assert decide("at_least", (bound,), found, by="estimate").outcome == "passed", "the naive number passes"
+    assert decide("at_least", (bound,), found, by="interval").outcome == "inconclusive"
+    assert decide("at_least", (bound,), measure(name, *noisy((60, 70, 80))), by="interval").outcome == "passed"
+
+
+@pytest.mark.parametrize("ends", [(1.0, 2.0), (60.0, 70.0)])
+def test_an_interval_reaches_to_the_value(ends, monkeypatch):
+    """The value holds noise, the interval does not: a bound between the two is met by neither."""
+    monkeypatch.setattr(drift.Freed, "ends", lambda self, at: ends)
+    found = measure("principal_angle", means(field(0, 0, 40)), means(field(0, 0, 0)))
+    assert (found.low, found.high) == (min(ends[0], found.estimate), max(ends[1], found.estimate))
+    assert found.interval.endswith("widened to the value")
+
+
+@pytest.mark.parametrize("by", ["interval", "estimate"])
+def test_an_axis_of_noise_passes_no_bound(by):
+    """`noise-dominated`: two of three axes are real; what the third does is the prompts' doing."""
+    flat = SIGMA.copy()
+    SIGMA[2] = 0.0
+    try:
+        found = measure("principal_angle", *noisy((0, 0, 0)))
+        real = measure("principal_angle", *noisy((0, 0, 0)), k=2)
+    finally:
+        SIGMA[:] = flat
+    (flag,) = [flag for flag in found.flags if flag.name == "noise-dominated"]
+    assert flag.effect == "stops"
+    assert "dimension 3" in flag.sentence
+    assert found.detail["held_out"] == {"estimate": None}
+    assert decide("at_least", (5.0,), replace(found, flags=(), detail={}), by="estimate").outcome == "passed"
+    assert decide("at_least", (5.0,), found, by=by).outcome == "invalid"
+    assert "noise-dominated" not in [flag.name for flag in real.flags]
 
 
 def test_a_site_that_is_null_in_one_of_them_is_left_out_of_both():

@@ -292,6 +292,48 @@ def test_intervals_hold_the_planted_rank(planted):
         assert row.held_out == pytest.approx(row.truth, rel=0.15), row
 
 
+def test_twins_that_share_their_noise_are_drawn_together():
+    """Taken for strangers, more comes off than the field holds: the weakest of three axes is lost.
+
+    Full table: tests/tools/geometry_coverage.py.
+    """
+    world = geometry_coverage.World(geometry_coverage.ENERGIES["rank 3, uneven"], 0.1, 64, twins=0.5)
+    apart, together = (
+        geometry_coverage.simulate(world, 12, seed=3, resamples=120, together=each)[0] for each in (False, True)
+    )
+    assert together.held_out_holds * 12 >= 9
+    assert together.held_out == pytest.approx(together.truth, rel=0.05)
+    assert apart.trusted == 1, "no check stops it"
+    assert apart.held_out_holds * 12 <= 3
+    assert apart.held_out < 0.85 * apart.truth
+
+
+def test_only_twins_in_blocks_of_one_size_are_drawn_together():
+    given = means(field(2), noise=0.3)
+    assert given.twins
+    assert "twin prompts" in measure("effective_rank", given).interval
+    strangers = replace(given, prompts=(SETS[0], load("probe-harmless-train").first(63)))
+    uneven = replace(given, harmless=BlockMeans(np.arange(B) % 2 + 1, given.harmless.mean))
+    plain = replace(given, prompts=(load("harmful").first(64), load("benign-utility").first(60)))
+    for other in (strangers, uneven, plain):
+        assert not other.twins
+    assert "blocks of prompts" in measure("effective_rank", uneven).interval
+
+
+@pytest.mark.parametrize("noise", [0.1, 0.5])
+def test_the_noise_of_twins_is_that_of_their_differences(noise):
+    share = D * 2 * (noise**2 / 2) / B
+    kept = np.zeros((P, L + 1), dtype=bool)
+    kept[:, 1:L] = True
+    found = []
+    for seed in range(10):
+        drawn = means(field(2), noise, seed)
+        common = np.random.default_rng(seed).standard_normal(drawn.harmful.mean.shape).astype(np.float32)
+        sides = [BlockMeans(each.count, each.mean + common) for each in (drawn.harmful, drawn.harmless)]
+        found.append(spectra.noise_share(*sides, kept, False, twins=True))
+    assert np.mean(found) == pytest.approx(share / (1 + share), rel=0.1)
+
+
 # --- chance --------------------------------------------------------------------------------------------------------
 
 
@@ -456,7 +498,7 @@ def test_prompts_that_were_trained_on_are_a_note_where_they_only_estimate():
 def test_what_the_record_gets():
     found = measure("effective_rank", means(field(1)))
     assert found.inputs == {each.name: each.sha256 for each in SETS}
-    assert found.interval.startswith("basic bootstrap over 32 blocks of prompts, without sampling noise")
+    assert found.interval.startswith("basic bootstrap over 32 blocks of twin prompts, without sampling noise")
     assert (found.unit, found.seed) == ("dimensions", spectrum.SEED)
     said = {name: value for name, value in DEFAULTS.items() if name != "chat"}
     assert found.parameters == {"convention": "energy", **said}

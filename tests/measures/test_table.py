@@ -16,6 +16,7 @@ from geoaudit.errors import GeoauditError, NothingToMeasure, UnknownName
 from geoaudit.measures.definition import Measure
 from geoaudit.measures.evidence import Evidence, describe
 from geoaudit.measures.needs import PHASE_NAMES, PHASES, PROBE_HARMFUL, PROBE_HARMLESS, Judged, Need, Source
+from geoaudit.measures.outcome_needs import OUTCOMES, SCORE
 from geoaudit.measures.table import MEASURES, dotted, get
 from geoaudit.prompts.sources import load, names
 from geoaudit.records import Measurement
@@ -34,6 +35,8 @@ on_this_bench = pytest.mark.parametrize("measure", HERE, ids=[measure.name for m
 def small(measure: Measure, **given) -> dict:
     """Every parameter of a measure, on few prompts."""
     few = {name: value for name, value in SMALL.items() if name in measure.parameters}
+    if "outcome" in measure.parameters and not OUTCOMES[given.get("outcome", SCORE)].judges:
+        del few["max_new_tokens"]  # no text is made
     few |= {name: 2 for name, one in measure.parameters.items() if one.what.endswith("Needed.")}
     return resolve(measure, {**few, **given}, profiles.get("smoke"))
 
@@ -45,7 +48,7 @@ def variants(measure: Measure) -> list[dict]:
         for name, one in measure.parameters.items()
         if one.type in ("choice", "choices", "bool") and name not in ("format", "judge", "grader")
     }
-    if "judge" in measure.parameters:
+    if "judge" in measure.parameters and "outcome" not in measure.parameters:
         free["judge"] = tuple(name for name in measure.parameters["judge"].choices if name in judges.OFFLINE)
     if "attack" in free:  # stored attacks are for the benchmarks' behaviours
         free["attack"] = tuple(name for name in free["attack"] if name != "fixed")
@@ -67,6 +70,12 @@ def needs_more(measure: Measure, given: dict) -> bool:
         return True  # they choose a layer before the planted one here, where no subspace carries anything
     if measure.name == "dose_response" and given and given != {"operator": "add"}:
         return True  # eight interventions each: `intervention_sensitivity` tries every one of them
+    if given.get("outcome") in ("over_refusal_rate", "strongreject"):
+        return True  # the refusal rate of other prompts, and a judge with weights of its own: `test_text_outcomes`
+    if given.get("target") == "stored" or given.get("controls") in ("norm_matched", "random"):
+        return True  # a file, or another outcome: `test_stored_direction` and `test_intervention_controls`
+    if given.get("outcome") == "harmless_kl":
+        return True  # of its one direction no harmless prompt has any
     large = given.get("preset", "geoaudit") != "geoaudit" or given.get("filtered") or given.get("contrast") == "refused"
     # an edit of one layer, or one that spares the first token, leaves the tie between the layers behind to rounding
     of_a_carrier = measure.name.startswith(("carrier_", "causal_", "intervention_", "dose_"))
@@ -141,6 +150,8 @@ def test_names_that_do_not_exist():
 
 def test_every_kind_of_need_has_a_phase():
     needs = [need for measure in MEASURES.values() for need in dotted(measure.needs)(small(measure))]
+    sensitivity = get("intervention_sensitivity")
+    needs += dotted(sensitivity.needs)(small(sensitivity, outcome="refusal_rate"))
     assert {type(need) for need in needs} == set(PHASES) == set(PHASE_NAMES)
 
 
@@ -159,7 +170,9 @@ def test_probe_pairs_are_aligned_for_every_n():
 def test_every_variant_gives_a_value_in_range_with_its_interval(evidence, measure):
     for parameters in variants(measure):
         found: Measurement = dotted(measure.function)(parameters, evidence)
-        assert (found.measure, found.unit, found.checkpoint) == (measure.name, measure.unit, "ckpt")
+        outcome = OUTCOMES[parameters.get("outcome", SCORE)]
+        unit = outcome.unit if "outcome" in parameters else measure.unit
+        assert (found.measure, found.unit, found.checkpoint) == (measure.name, unit, "ckpt")
         assert found.why_missing == ""
         assert found.n > 0
         assert found.inputs
@@ -179,7 +192,8 @@ def test_every_variant_gives_a_value_in_range_with_its_interval(evidence, measur
             assert found.low <= found.high
         if measure.kind in ("rate", "discrete") and not bare:  # the others are reflected around the estimate
             assert found.low <= found.estimate <= found.high
-        assert (found.worst is not None) == (measure.kind == "rate" or measure.name == "paraphrase_gap")
+        of_text = measure.kind == "rate" or measure.name == "paraphrase_gap" or bool(outcome.judges)
+        assert (found.worst is not None) == of_text
         drawn = measure.kind != "rate" and measure.name not in ("paraphrase_gap", "refusal_depth")
         assert (found.seed is not None) == drawn
         assert Measurement.from_json(json.loads(json.dumps(found.to_json(), allow_nan=False))) == found

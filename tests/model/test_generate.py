@@ -12,7 +12,7 @@ from transformers import AddedToken, GenerationConfig, PreTrainedTokenizerFast
 from geoaudit.errors import BrokenCheckpoint, RequestError
 from geoaudit.model.batches import shared_prefix
 from geoaudit.model.chat import Chat, Rendered
-from geoaudit.model.generate import _Chooser, _shared, _text, complete, complete_halving, stop_tokens
+from geoaudit.model.generate import _Chooser, _shared, _text, complete, complete_halving, continuations, stop_tokens
 from geoaudit.model.hooks import edited, every_site
 from tests.model.families import FAMILIES, PROMPTS, tiny_loaded
 from tests.model.planted import HARMFUL
@@ -73,6 +73,35 @@ def test_batch_and_padding_do_not_change_a_completion(name):
     together = completed(loaded, rendered)
     assert [completed(loaded, [one])[0].text for one in rendered] == [one.text for one in together]
     assert [one.text for one in completed(loaded, rendered[::-1])][::-1] == [one.text for one in together]
+
+
+@pytest.mark.parametrize("name", ["llama", "gemma3"])
+def test_token_by_token_it_is_the_same_answer_with_the_token_that_ends_it(name):
+    loaded = tiny_loaded(name)
+    prompts = rendered_prompts(loaded)
+    for ids, one in zip(continuations(loaded, prompts, max_new_tokens=NEW), completed(loaded, prompts), strict=True):
+        assert all(token not in stop_tokens(loaded) for token in ids[:-1])
+        assert (ids[-1] in stop_tokens(loaded)) == one.stopped
+        assert len(ids) == one.n_tokens + one.stopped
+        assert ids[0] == (one.first_token if one.n_tokens else ids[-1])
+        kept = list(ids[: one.n_tokens])
+        assert loaded.tokenizer.decode(kept, skip_special_tokens=True) == one.text
+    assert continuations(loaded, [], max_new_tokens=NEW) == []
+    with pytest.raises(RequestError, match="at least one token"):
+        continuations(loaded, prompts, max_new_tokens=0)
+
+
+@pytest.mark.parametrize("token", [9, 12, 20])
+def test_an_answer_that_ends_has_its_end_among_its_tokens(token):
+    """The likeliest first token of one prompt is made the one that ends texts."""
+    loaded = tiny_loaded("llama")
+    prompts = rendered_prompts(loaded)
+    first = completed(loaded, prompts[:1], 1)[0].first_token
+    loaded.causal_lm.generation_config.eos_token_id = first
+    assert continuations(loaded, prompts[:1], max_new_tokens=NEW) == [(first,)]
+    loaded.causal_lm.generation_config.eos_token_id = token
+    for ids in continuations(loaded, prompts, max_new_tokens=NEW):
+        assert token not in ids[:-1]
 
 
 @pytest.mark.parametrize("name", ["mistral", "gemma2"])

@@ -252,6 +252,7 @@ def _drift(name: str, reference: str, chance: random.Random, layers: int) -> lis
         "energies_here": [0.61, 0.12, 0.05],
         "energies_there": [0.55, 0.14, 0.07],
         "energy_weighted_angle": 14.2,
+        "held_out": {"estimate": 11.3},
         "projector_distance": 0.47,
         "null": {"permuted": {"n": 200, "low": 61.0, "median": 72.0, "high": 81.0}},
     }

@@ -42,6 +42,31 @@ def edit(chance: random.Random, *, effect: float = -3.2, position: Any = -1, nea
         "control_mean": -0.2,
         "standardised": -12.0,
         "p": 0.025,
+        "damage": damage(chance),
+    }
+
+
+def damage(chance: random.Random) -> dict[str, Any]:
+    """What the edit does to answers."""
+    return {
+        "answers": 14,
+        "asked": 16,
+        "written": 15,
+        "tokens": 30,
+        "kl": 0.074,
+        "kl_low": 0.05,
+        "kl_high": 0.11,
+        "control_kl": [round(chance.uniform(0.03, 0.09), 4) for _ in range(8)],
+        "perplexity_unedited": 1.48,
+        "perplexity": 1.63,
+        "control_perplexity": [round(chance.uniform(1.5, 1.6), 4) for _ in range(8)],
+        "factor": 1.1,
+        "factor_low": 1.05,
+        "factor_high": 1.16,
+        "which": list(range(8)),
+        "broken_unedited": 0.0,
+        "broken": 0.0667,
+        "control_broken": [0.0, 0.0667, 0.0, 0.0],
     }
 
 
@@ -59,13 +84,23 @@ def sweep(chance: random.Random) -> dict[str, Any]:
             "controls": [round(chance.gauss(0.1 * dose, 0.2), 4) for _ in range(19)],
             "control_kl": [round(0.07 * dose**2, 4)] * 19,
             "control_dose": [dose] * 19,
+            "answers_kl": round(0.1 * dose**2, 4),
+            "answers_control_kl": [round(0.06 * dose**2, 4)] * 8,
+            "answers_perplexity": round(1.48 + 0.4 * dose**2, 4),
         }
         for dose in DOSES
     ]
     found = edit(chance)
     for field in ("effect", "effect_low", "effect_high", "control_mean", "standardised", "p"):
         del found[field]
-    return found | {"curve": curve, "damaged_from": 4.0, "damage_kl": 1.0, "reversals": 0, "trend_p": 1e-6}
+    return found | {
+        "curve": curve,
+        "damaged_from": 4.0,
+        "damage_kl": 1.0,
+        "damage_answers_kl": 1.0,
+        "reversals": 0,
+        "trend_p": 1e-6,
+    }
 
 
 def matrix(chance: random.Random) -> dict[str, Any]:

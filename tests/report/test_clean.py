@@ -118,3 +118,16 @@ def test_names_that_others_chose_are_no_fields():
     found = cleaned({"geoaudit_record": 1, "timings": {"detail": 3.5, "flags": 1.0}, "environment": {"exit": "x"}})
     assert found["timings"] == {"detail": 3.5, "flags": 1.0}
     assert found["environment"] == {"exit": "x"}
+
+
+def test_a_detail_may_call_its_numbers_as_the_record_calls_its_mappings():
+    """The score without an edit is a `base`; the names of lists, which figures go through, stay reserved."""
+    detail = {"causal": {"layer": 3, "base": 6.2, "by_k": [{"k": 1, "template": "x"}]}, "completions": "abc-rules"}
+    record = {"geoaudit_record": 1, "base": 6.2, "checkpoints": [{"base": "x"}], "measurements": [{"detail": detail}]}
+    found = cleaned(record)
+    assert found["measurements"] == [{"detail": detail}]
+    assert (found["base"], found["checkpoints"]) == (None, [{"base": None}])
+    nested = cleaned({"geoaudit_record": 1, "measurements": [{"detail": {"a": {"candidates": 1}, "energies": "x"}}]})
+    assert nested["measurements"] == [{"detail": {"a": {"candidates": None}, "energies": None}}]
+    timings = cleaned({"geoaudit_record": 1, "timings": {"detail": {"exit": 3.5}}})["timings"]
+    assert timings == {"detail": {"exit": None}}, "a phase of that name is no detail"

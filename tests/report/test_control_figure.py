@@ -22,6 +22,28 @@ def test_every_control_is_a_dot_and_the_direction_in_use_a_ring():
     assert said == ("S̃ refuse: direction in use 0.350, above 4 of 5 controls (from −0.100 to 0.400); rank p = 0.0476")
 
 
+def test_strips_of_one_quantity_share_one_scale():
+    """A cloud of a tenth of the width is drawn with a tenth of the width; the numbers stand beneath the last strip."""
+    strips = [("wide", [-5.0, 5.0], 4.0), ("narrow", [-0.5, 0.5], 4.0)]
+    wide, narrow = by_class(drawn(control_figure.controls(strips, uid="f1", rank="")), "mark-control")
+    assert width(narrow) == pytest.approx(width(wide) / 10, abs=0.3)
+    element = drawn(control_figure.controls(strips, uid="f1", rank=""))
+    assert len(by_class(element, "tick")) == 1
+    first, last = (part.get("d", "").split("M")[2:] for part in by_class(element, "axis"))
+    assert [mark.split()[0] for mark in first] == [mark.split()[0] for mark in last]
+    assert len({ring.get("cx") for ring in by_class(element, "target")}) == 1
+    element = drawn(control_figure.controls(strips, uid="f1", rank="", one_scale=False))
+    wide, narrow = by_class(element, "mark-control")
+    assert len(by_class(element, "tick")) == 2
+    assert width(narrow) > width(wide) / 5, "of two quantities each has its own"
+
+
+def width(dots: Any) -> float:
+    """Pixels between the first and the last dot of a strip."""
+    xs = [float(part.split()[0]) for part in dots.get("d", "").split("M")[1:]]
+    return max(xs) - min(xs)
+
+
 def test_a_control_that_does_as_much_is_not_beaten():
     svg = control_figure.controls([("x", [1.0, 2.0], 2.0)], uid="f1", rank="")
     assert "above 1 of 2 controls" in svg

@@ -20,7 +20,10 @@ def test_every_checkpoint_is_held_against_the_reference_once(make_geometry: Call
 def test_where_the_carrier_moved_and_how_far_is_said(geometric: dict[str, Any]):
     turned, moved = drift.drifts(geometric)
     assert turned.heading == moved.heading == "against smollm2-135m, the reference"
-    assert dict(turned.facts) == {"projector distance": "0.470"}  # the angle is a measure of its own
+    assert dict(turned.facts) == {  # the angle is a measure of its own
+        "projector distance": "0.470",
+        "angle weighted by energy, without sampling noise": "11.3°",
+    }
     assert turned.angles[2] == ("61.9°", "0.070", "0.050")
     assert dict(moved.facts)["read at"] == "layer 2, position −4 there → layer 5, position −1 here"
     assert moved.angles == []

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy.stats import kstest
 
 from geoaudit.errors import NothingToMeasure, RequestError
-from geoaudit.stats.randomisation import Side, controls_needed, max_t, rank_p
+from geoaudit.stats.randomisation import Side, beside_p, controls_needed, max_t, rank_p
 from tests.tools.intervention_simulations import family, null_p_values, power
 
 sides = st.sampled_from(["greater", "less", "either"])
@@ -237,3 +237,48 @@ def test_large_values_neither_overflow_nor_vanish():
     one = max_t(target, draws)
     for scale in (1e200, 1e-200):
         np.testing.assert_array_equal(max_t(target * scale, draws * scale).single_step, one.single_step)
+
+
+@given(
+    values=st.lists(st.floats(-1e3, 1e3), min_size=2, max_size=60),
+    target=st.floats(-1e3, 1e3),
+    side=st.sampled_from(["greater", "less", "either"]),
+    dimensions=st.floats(1, 500),
+)
+def test_few_dimensions_never_make_a_p_value_smaller(values, target, side, dimensions):
+    rank = rank_p(target, np.array(values), side)
+    p = beside_p(target, np.array(values), side, dimensions)
+    assert rank <= p <= 1
+    if p < 0.5:
+        assert beside_p(target, np.array(values), side, dimensions + 100) <= p, "more dimensions, more to go by"
+    for unknown in (None, math.inf):
+        assert beside_p(target, np.array(values), side, unknown) == rank
+
+
+def test_in_few_dimensions_a_target_just_beyond_its_controls_is_nothing_special():
+    controls = np.linspace(-1, 1, 39)
+    assert rank_p(1.2, controls, "either") == 0.05
+    assert beside_p(1.2, controls, "either", 4.0) > 0.1
+    assert beside_p(12.0, controls, "either", 4.0) == 0.05, "one that is far beyond them still is"
+    assert beside_p(12.0, np.append(controls, math.nan), "greater", 4.0) == rank_p(12.0, np.append(controls, math.nan))
+    assert beside_p(math.nan, controls, "either", 4.0) == 1
+
+
+def test_the_tail_is_that_of_a_two_sample_t_test_with_known_freedom():
+    from scipy import stats
+
+    controls = np.random.default_rng(5).standard_normal(40)
+    freedom = 1 / (1 / 6 + 1 / 39)
+    t = (1.0 - controls.mean()) / np.sqrt(controls.var(ddof=1) * (1 + 1 / 40))
+    assert beside_p(1.0, controls, "greater", 6.0) == pytest.approx(
+        max(rank_p(1.0, controls, "greater"), stats.t.sf(t, freedom))
+    )
+
+
+def test_targets_that_are_one_more_control_in_few_dimensions_are_rarely_special():
+    from tests.tools.control_null import categories_null
+
+    p = categories_null(6, 39, 300, seed=39)
+    naive, allowed = (p <= 0.05).mean(axis=0)
+    assert naive > 0.09, "the rank alone calls a seventh of them special"
+    assert allowed <= 0.09
