@@ -37,7 +37,7 @@ def causal_matrix(parameters: Mapping[str, Any], evidence: Evidence) -> Measurem
     adjusted = max_t(np.array([one.made.raw for one in reads]), np.stack([one.draws for one in reads], axis=1))
     place = names.index(parameters["cell"])
     rows = [_row(name, cells[name], adjusted, names) for name in CELLS]
-    p = max(float(adjusted.step_down[place]), asked.p("either"))
+    p = max(float(adjusted.step_down[place]), asked.tail)
     return measured(
         "causal_matrix",
         parameters,
@@ -72,5 +72,5 @@ def _row(name: str, cell: Read | NothingToMeasure, adjusted: MaxT, names: list[s
         "high": shown(made.high),
         "kl": shown(float(cell.effects.kl.mean())),
         "p_alone": shown(float(adjusted.raw[place])),
-        "p": shown(max(float(adjusted.step_down[place]), cell.p("either"))),
+        "p": shown(max(float(adjusted.step_down[place]), cell.tail)),
     }

@@ -42,10 +42,7 @@ def dose_response(parameters: Mapping[str, Any], evidence: Evidence) -> Measurem
     tested = max_t(
         np.array([one.made.raw for one in reads.values()]), np.stack([one.draws for one in reads.values()], axis=1)
     )
-    p = {
-        dose: max(adjusted, reads[dose].p("either"))
-        for dose, adjusted in zip(DOSES, tested.step_down.tolist(), strict=True)
-    }
+    p = {dose: max(adjusted, reads[dose].tail) for dose, adjusted in zip(DOSES, tested.step_down.tolist(), strict=True)}
     first = reads[DOSES[0]].effects
     detail = {
         **described(at_dose(parameters, 1.0), reads[1.0].effects),

@@ -29,7 +29,7 @@ from geoaudit.measures.target_needs import KL
 from geoaudit.prompts.sources import load
 from geoaudit.records import Flag, Measurement
 from geoaudit.stats.effects import ControlledEffect, control_normalised
-from geoaudit.stats.randomisation import Side, beside_p
+from geoaudit.stats.randomisation import Side, beside_p, tail_p
 
 Floats = NDArray[np.float64]
 
@@ -104,6 +104,11 @@ class Read:
     def p(self, side: Side) -> float:
         """How rarely a direction that is nothing special lies so far from these controls."""
         return beside_p(self.made.raw, self.each, side, self.effects.dimensions)
+
+    @property
+    def tail(self) -> float:
+        """The same, two-sided, by how few dimensions the controls vary in alone: where several edits are counted."""
+        return tail_p(self.made.raw, self.each, "either", self.effects.dimensions)
 
     @classmethod
     def of(cls, parameters: Mapping[str, Any], evidence: Evidence) -> Read:
@@ -276,17 +281,26 @@ def _damage(one: Read, harm: Harm | None) -> list[Flag]:
     kl = float(effects.kl.mean())
     if kl > DAMAGE_KL:
         reasons.append(f"it shifts the next token on harmless prompts by {kl:.2f} nats (KL, at most {DAMAGE_KL:g})")
-    if made.raw * made.control > 0 and abs(made.control) > MOVED_ALIKE * abs(made.raw):
+    moved = not _still(made)
+    if moved and made.raw * made.control > 0 and abs(made.control) > MOVED_ALIKE * abs(made.raw):
         reasons.append(
             f"its controls move {one.said.words} the same way: by {said(made.control)} on average against "
             f"{said(made.raw)}"
         )
-    if made.raw * made.beyond < 0:
+    if moved and made.raw * made.beyond < 0:
         reasons.append(
             f"without controls it moves {one.said.words} by {said(made.raw)}, the other way: it is only less damaged "
             "than they are"
         )
     return [Flag("intervention-damage", "stops", "; ".join(reasons))] if reasons else []
+
+
+def _still(made: ControlledEffect) -> bool:
+    """Whether neither target nor controls move the outcome beyond its own uncertainty: signs mean nothing then."""
+    if made.raw_interval is None:
+        return False
+    low, high = made.raw_interval
+    return max(abs(made.raw), abs(made.control)) <= min(made.raw - low, high - made.raw)
 
 
 def seen(parameters: Mapping[str, Any], effects: Effects, evidence: Evidence) -> tuple[Flag, ...]:

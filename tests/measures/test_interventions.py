@@ -117,8 +117,20 @@ def test_what_controls_do_is_taken_off():
 def test_no_effect_does_not_pass(expects):
     found = sensitivity(made(0.0, 0.0), expects=expects)
     assert "within-controls" in stopped(found)
-    assert decide("at_most", (1.0,), found, by="interval").outcome == "invalid"
-    assert decide("at_most", (1.0,), dataclasses.replace(found, flags=()), by="interval").outcome == "passed"
+    small = dataclasses.replace(found, estimate=-0.2, low=-0.3, high=-0.1)
+    assert decide("at_most", (-0.05,), small, by="interval").outcome == "invalid"
+    assert decide("at_most", (-0.05,), dataclasses.replace(small, flags=()), by="interval").outcome == "passed"
+    assert decide("at_most", (1.0,), found, by="interval").outcome == "passed", "that there is none may be claimed"
+
+
+def test_two_that_hardly_move_are_not_damage_and_one_that_moves_is():
+    """Signs of what is within its own uncertainty mean nothing; a target beside controls that fall far does."""
+    assert "intervention-damage" not in stopped(sensitivity(made(-0.02, -0.02)))
+    reads = [sensitivity(made(0.0, -3.0, seed=seed), expects="higher") for seed in range(12)]
+    assert all(found.estimate > 2 for found in reads), "the naive number: nothing happened, and controls fell"
+    fell = [found for found in reads if found.detail["effect"] < 0]
+    assert fell
+    assert all("intervention-damage" in stopped(found) for found in fell)
 
 
 def test_an_effect_the_other_way_does_not_pass():

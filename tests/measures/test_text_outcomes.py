@@ -64,7 +64,9 @@ def test_an_edit_that_does_no_more_than_its_controls_does_not_pass():
     for refused in (35, 37):
         found = World(refusing(36), refusing(refused), about(35)).measured()
         assert "within-controls" in stopped(found)
-        assert outcome_of(found, "at_most", 0.9) == "invalid"
+        for claim in (0.0, -0.01):
+            assert outcome_of(found, "at_most", claim) == "invalid"
+        assert outcome_of(found, "at_most", 0.9) == "passed", "that there is hardly any may be claimed"
 
 
 def test_successes_are_what_is_not_refused():
