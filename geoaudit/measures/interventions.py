@@ -281,26 +281,27 @@ def _damage(one: Read, harm: Harm | None) -> list[Flag]:
     kl = float(effects.kl.mean())
     if kl > DAMAGE_KL:
         reasons.append(f"it shifts the next token on harmless prompts by {kl:.2f} nats (KL, at most {DAMAGE_KL:g})")
-    moved = not _still(made)
+    unsure = _unsure(made)
+    moved = max(abs(made.raw), abs(made.control)) > unsure
     if moved and made.raw * made.control > 0 and abs(made.control) > MOVED_ALIKE * abs(made.raw):
         reasons.append(
             f"its controls move {one.said.words} the same way: by {said(made.control)} on average against "
             f"{said(made.raw)}"
         )
-    if moved and made.raw * made.beyond < 0:
+    if moved and (made.raw * made.beyond < 0 or abs(made.raw) <= unsure):
         reasons.append(
-            f"without controls it moves {one.said.words} by {said(made.raw)}, the other way: it is only less damaged "
-            "than they are"
+            f"without controls it moves {one.said.words} by {said(made.raw)}, which is nothing or the other way: it is "
+            f"only less damaged than they are ({said(made.control)})"
         )
     return [Flag("intervention-damage", "stops", "; ".join(reasons))] if reasons else []
 
 
-def _still(made: ControlledEffect) -> bool:
-    """Whether neither target nor controls move the outcome beyond its own uncertainty: signs mean nothing then."""
+def _unsure(made: ControlledEffect) -> float:
+    """How far from 0 an effect may be for no reason but the prompts that were drawn; 0 where that is not known."""
     if made.raw_interval is None:
-        return False
+        return 0.0
     low, high = made.raw_interval
-    return max(abs(made.raw), abs(made.control)) <= min(made.raw - low, high - made.raw)
+    return min(made.raw - low, high - made.raw)
 
 
 def seen(parameters: Mapping[str, Any], effects: Effects, evidence: Evidence) -> tuple[Flag, ...]:
