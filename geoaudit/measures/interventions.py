@@ -196,7 +196,7 @@ def measured(
     }
     flags = [
         *(_of_the_direction(flag, one) for flag in found.flags if flag.name in concerning(parameters)),
-        *_uncontrolled(np.isfinite(one.each), parameters),
+        *_uncontrolled(np.isfinite(one.each), asked),
         *_within_controls(one, p, parameters),
         *_damage(one, harm),
         *(Flag("intervention-damage", "note", why) for why in (harm.notes if harm else ())),
@@ -249,7 +249,8 @@ def usable_of(effects: Effects) -> NDArray[np.bool_]:
 
 def _uncontrolled(usable: NDArray[np.bool_], parameters: Mapping[str, Any]) -> list[Flag]:
     """The check `uncontrolled`: too few controls that were really applied."""
-    least = least_controls(parameters["beats_controls"], parameters["expects"])
+    # as planning has it: a matrix, which has no `expects`, tests by distance from the middle, on one tail
+    least = least_controls(parameters["beats_controls"], parameters.get("expects", "lower"))
     if usable.sum() >= least:
         return []
     why = (

@@ -241,6 +241,20 @@ def test_one_of_ten_that_looks_strong_alone_is_not_when_all_are_counted():
     assert stopped(found) == ["within-controls"]
 
 
+def test_a_matrix_needs_as_many_controls_as_one_tail_does():
+    """39 controls of which one was hardly applied: enough for a cell, too few for a two-sided effect alone."""
+
+    def effects(need: Intervention) -> Effects:
+        found = made(-6.0, 0.0)
+        matched = found.controls["kl_matched"]
+        weak = dataclasses.replace(matched, kl=np.append(matched.kl[:-1], 0.0001))
+        return dataclasses.replace(found, controls={**found.controls, "kl_matched": weak})
+
+    found = causal_matrix({**MATRIX, "cell": "ablate R"}, made_evidence(effects=effects))
+    assert "uncontrolled" not in stopped(found)
+    assert "uncontrolled" in stopped(sensitivity(effects(None), expects="either"))
+
+
 def test_a_cell_without_controls_is_missing_and_takes_no_part():
     def effects(need: Intervention) -> Effects:
         weak = need.target == "H"
