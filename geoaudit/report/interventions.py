@@ -105,7 +105,7 @@ class Intervention:
         effect, out = self.detail.get("effect"), self.outcome
         found = mapping(self.detail.get("controls"))
         return [
-            (f"{name}: effect on the {out.name}, {out.unit}", listed(mapping(found.get(kind)).get("effect")), effect)
+            (f"{name}: effect on the {out.axis}", listed(mapping(found.get(kind)).get("effect")), effect)
             for kind, name in self._kinds
             if listed(mapping(found.get(kind)).get("effect"))
         ]

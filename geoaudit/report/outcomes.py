@@ -21,9 +21,9 @@ class Outcome:
     """Whether it is a rate or a score of generated text, in [0, 1]; else it is in nats."""
 
     @property
-    def unit(self) -> str:
-        """Of its differences."""
-        return "difference of rates" if self.text else "nats"
+    def axis(self) -> str:
+        """What a figure of its differences is of; rates have no unit."""
+        return self.name if self.text else f"{self.name}, nats"
 
     def said(self, value: Any) -> str:
         """A value or a difference with its unit; a rate has none."""

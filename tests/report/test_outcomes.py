@@ -61,7 +61,8 @@ def test_the_refusal_score_stays_in_nats_and_has_nothing_of_text():
 def test_the_cloud_of_controls_says_what_it_is_of(name):
     one = interventions.Intervention("m", {"detail": of_text(outcome=name)})
     first = one.strips[0][0]
-    assert first.endswith(f"effect on the {OUTCOMES[name].name}, {OUTCOMES[name].unit}")
+    assert first.endswith(f"effect on the {OUTCOMES[name].axis}")
+    assert OUTCOMES[name].axis == OUTCOMES[name].name + ("" if OUTCOMES[name].text else ", nats")
 
 
 def test_numbers_that_are_not_there_are_not_written():
