@@ -79,6 +79,15 @@ def test_files_that_the_readme_names_are_there() -> None:
 def test_the_shipped_suites_are_read_and_say_why() -> None:
     files = sorted((ROOT / "assertions").glob("*.audit.yaml"))
     names = {file.name.partition(".")[0] for file in files}
-    assert names == {"gate", "over-refusal", "refusal", "coupling", "interventions", "refusal-geometry", "smoke"}
+    assert names == {
+        "gate",
+        "over-refusal",
+        "refusal",
+        "coupling",
+        "harmfulness",
+        "interventions",
+        "refusal-geometry",
+        "smoke",
+    }
     for file in files:
         assert all(len(assertion.because) > 20 for assertion in suite.read(file).assertions)

@@ -101,7 +101,7 @@ def test_the_page_shows_the_rates_beside_the_controls_and_no_text(audited):
     for said in (
         "Refusal rate without and with it",
         "1.000 and 0.000",
-        "KL-matched controls (these decide): effect on the refusal rate, difference of rates",
+        "KL-matched controls (these decide): effect on the refusal rate",
         "Completions that are no answer: without it, with it, under its controls",
     ):
         assert said in section, said
