@@ -28,12 +28,13 @@ def cost(subject: Subject, points: Sequence[tuple[str, CandidateSearch]]) -> Non
         for each in (*need.answered, need.probe):
             made.fulfil(each)
         line = f"{name:<18}"
+        rule = Selecting("arditi", need.kl_budget, max_layer_fraction=need.max_layer_fraction)
         for kind in ("winner", "frontier"):
             bench = subject.bench()
             for each in (*need.answered, need.probe):
                 bench.fulfil(each)
             started = time.perf_counter()
-            table = bench.fulfil(replace(need, search=kind, selecting=Selecting("arditi")))
+            table = bench.fulfil(replace(need, search=kind, selecting=rule))
             seconds = time.perf_counter() - started
             line += f"{kind} {seconds:8.1f} s, {1000 * seconds / len(table.candidates):7.0f} ms a candidate   "
         print(line, flush=True)
