@@ -191,11 +191,15 @@ def _ends_of(comparator: str, bound: tuple[float, ...]) -> tuple[float, float]:
 def _weighed(comparator: str, bound: tuple[float, ...], measurement: Measurement) -> tuple[Flag, ...]:
     """The flags of a measurement, with `within-controls` as a note where the bound claims no effect.
 
-    "No more than 0.1" is a claim that controls which do as much support; "0.1 or more", and "0 or less", are not.
+    "No more than 0.1" is a claim that controls which do as much support; "0.1 or more", and "0 or less", are not. Nor
+    is one that no effect could have broken: where nearly everything is answered already, no edit opens a tenth more.
     """
     nothing = measurement.detail.get("no_effect")
     floor, ceiling = _ends_of(comparator, bound)
     if nothing is None or not floor < nothing < ceiling:
+        return measurement.flags
+    least, most = measurement.detail.get("could_be") or (-math.inf, math.inf)
+    if (floor > -math.inf and not least < floor) or (ceiling < math.inf and not ceiling < most):
         return measurement.flags
     return tuple(replace(flag, effect="note") if flag.name == "within-controls" else flag for flag in measurement.flags)
 

@@ -194,6 +194,8 @@ def measured(
         **more,
         **({} if one.text is None else one.text.detail),
     }
+    if one.text:  # a rate stays in [0, 1]: how far it could have moved, beyond its controls
+        detail["could_be"] = [end - detail["unedited"] - made.control for end in (0.0, 1.0)]
     flags = [
         *(_of_the_direction(flag, one) for flag in found.flags if flag.name in concerning(parameters)),
         *_uncontrolled(np.isfinite(one.each), asked),

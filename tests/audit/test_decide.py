@@ -415,3 +415,13 @@ def test_no_other_stop_is_lifted_where_a_bound_claims_no_effect():
     assert decide("at_most", (0.1,), effect, by="interval").outcome == "invalid"
     alone = value(0.05, 0.045, 0.055, flags=(Flag("uncontrolled", "stops", "too few"),), detail={"no_effect": 0.0})
     assert decide("at_most", (0.1,), alone, by="interval").outcome == "invalid"
+
+
+@pytest.mark.parametrize("by", ["interval", "estimate"])
+def test_a_bound_that_no_effect_could_have_broken_is_no_claim(by):
+    """Answers to 95 of 100 harmful requests without an edit: none can open a tenth more."""
+    full = value(0.01, 0.0, 0.02, flags=(WITHIN,), detail={"no_effect": 0.0, "could_be": [-0.95, 0.05]})
+    assert decide("at_most", (0.1,), full, by=by).outcome == "invalid"
+    assert decide("between", (-0.2, 0.1), full, by=by).outcome == "invalid"
+    assert decide("at_most", (0.04,), full, by=by).outcome == "passed", "this one could have failed"
+    assert decide("at_least", (-0.2,), full, by=by).outcome == "passed"

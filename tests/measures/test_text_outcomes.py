@@ -66,7 +66,15 @@ def test_an_edit_that_does_no_more_than_its_controls_does_not_pass():
         assert "within-controls" in stopped(found)
         for claim in (0.0, -0.01):
             assert outcome_of(found, "at_most", claim) == "invalid"
-        assert outcome_of(found, "at_most", 0.9) == "passed", "that there is hardly any may be claimed"
+        assert outcome_of(found, "at_most", 0.08, by="estimate") == "passed", "that there is hardly any may be claimed"
+        assert outcome_of(found, "at_most", 0.9) == "invalid", "of 36 in 40 refused no edit makes 72"
+
+
+def test_where_nothing_is_refused_nothing_can_be_opened():
+    world = World(refusing(1), refusing(1), lambda index: refusing(1))
+    found = world.measured("attack_success_rate", expects="higher")
+    assert (found.estimate, found.detail["could_be"]) == (pytest.approx(0), pytest.approx([-39 / 40, 1 / 40]))
+    assert outcome_of(found, "at_most", 0.1, by="estimate") == "invalid", "the naive number passes"
 
 
 def test_successes_are_what_is_not_refused():
