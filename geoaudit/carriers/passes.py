@@ -4,7 +4,7 @@ Four things make them cheap; none changes what is computed, only the order of fl
 
 * The prefix that all prompts share (system prompt, template) is computed once a candidate and not once a prompt. A
   causal model's keys and values of the prefix do not depend on what follows.
-* Logits are made at the last position only. The output head acts on each position alone.
+* Logits are made at the last position only, and so is what the last block's MLP adds. Both act on each position alone.
 * Several candidates share a pass, each with its own edit on its own rows of the batch. Rows do not see each other.
 * An edit at one layer leaves everything before it as it was, so the pass starts at that layer from the stream that
   the unedited model has there. Kept for every layer: n · length · d_model · layers values.
@@ -15,8 +15,8 @@ An edit is a function on `[C, tokens, d_model]`, row c being the stream of candi
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +24,7 @@ import torch
 from torch import Tensor
 
 from geoaudit.interventions.edits import ablate, ablate_subspace, add, affine
+from geoaudit.model.attention import short_rows
 from geoaudit.model.batches import packed, shared_prefix
 from geoaudit.model.chat import Rendered
 from geoaudit.model.hooks import Edit, Place, captured, edited, skipped_below
@@ -172,8 +173,11 @@ class Passes:
             in_prefix = by_candidate(edit, copies, spare_first=spare_first)
             with edited(self.loaded, dict.fromkeys(places, in_prefix)):
                 prefix = self._prefill(copies)
-        behind = by_candidate(edit, copies, spare_first=spare_first and not self.shared)
-        return self._run(copies, prompts, lambda rows: edited(self.loaded, dict.fromkeys(places, behind)), prefix)
+        sparing = spare_first and not self.shared
+        behind = by_candidate(edit, copies, spare_first=sparing)
+        return self._run(
+            copies, prompts, lambda rows: edited(self.loaded, dict.fromkeys(places, behind)), prefix, sparing=sparing
+        )
 
     @torch.no_grad()
     def _from_layer(
@@ -197,8 +201,7 @@ class Passes:
             if self.shared:
                 with edited(loaded, {place: known(self._prefix_streams[layer], in_prefix)}):
                     cache = self._prefill(copies)
-                plain = copy.deepcopy(self._prefix_cache)
-                plain.batch_repeat_interleave(copies)
+                plain = _rows(self._prefix_cache, copies)
                 cache.layers[:layer] = plain.layers[:layer]
             return self._run(
                 copies,
@@ -223,11 +226,13 @@ class Passes:
         cache: Any,
         *,
         start: int = 0,
+        sparing: bool = False,
         keep: Callable[[Sequence[int], Mapping[Place, Tensor], Mapping[int, Tensor]], None] | None = None,
     ) -> Read:
         """The suffixes of m prompts for each candidate, in batches of like length; `context` is entered around each.
 
-        Blocks before `start` are skipped: their outputs are those of the unedited model.
+        Blocks before `start` are skipped: their outputs are those of the unedited model. `sparing`: the edit tells
+        tokens apart by their place, so every block has to run on all of them.
         """
         loaded = self.loaded
         places: list[Place] = [("resid_post", layer) for layer in self.low_layers]
@@ -238,11 +243,11 @@ class Passes:
             batch = [self.rendered[i] for i in part]
             last = last_index(batch, self.shared).repeat(copies).to(loaded.device)
             rows = torch.arange(len(last), device=loaded.device)
-            past = copy.deepcopy(cache)
-            if past is not None:
-                past.batch_repeat_interleave(len(batch) * (copies // _batch_of(past)))
+            past = None if cache is None else _rows(cache, len(batch) * (copies // _batch_of(cache)))
             tokens = self._suffixes(batch).repeat(copies, 1)
-            with context(part) as seen, captured(loaded, places, keep=_at(rows, last)) as at_last:
+            reading = captured(loaded, places, keep=_at(rows, last))
+            ending = nullcontext() if sparing else self._ends_at(rows, last)
+            with context(part) as seen, reading as at_last, short_rows(loaded), ending:
                 outputs = loaded.decoder(
                     input_ids=tokens.to(loaded.device), past_key_values=past, use_cache=past is not None
                 )
@@ -262,6 +267,19 @@ class Passes:
             torch.stack([one for one in logits if one is not None], dim=1),
             torch.stack([one for one in low if one is not None], dim=1),
         )
+
+    @contextmanager
+    def _ends_at(self, rows: Tensor, last: Tensor) -> Iterator[None]:
+        """The last block's MLP runs at the last token of each row only: nothing behind it looks at the others.
+
+        What it adds to them is the last token's, and means nothing.
+        """
+        mlp = self.loaded.blocks[-1].get_submodule(self.loaded.architecture.mlp)
+        handle = mlp.register_forward_pre_hook(lambda module, given: (given[0][rows, last][:, None], *given[1:]))
+        try:
+            yield
+        finally:
+            handle.remove()
 
     def _suffixes(self, batch: Sequence[Rendered]) -> Tensor:
         suffixes = [prompt.ids[self.shared :] for prompt in batch]
@@ -288,8 +306,23 @@ def narrowed(prefix: Any, kept: Sequence[int]) -> Any:
     """A prefix (`Passes.prefix`) for some of its candidates only."""
     if prefix is None:
         return None
-    new = copy.deepcopy(prefix)
+    new = _view(prefix)
     new.batch_select_indices(torch.tensor(list(kept), device=new.layers[0].keys.device))
+    return new
+
+
+def _rows(cache: Any, copies: int) -> Any:
+    """A cache with each of its rows `copies` times, to be written on."""
+    new = _view(cache)
+    if copies > 1:
+        new.batch_repeat_interleave(copies)
+    return new
+
+
+def _view(cache: Any) -> Any:
+    """A cache of its own on the same keys and values, which a cache that grows never writes into but replaces."""
+    new = copy.copy(cache)
+    new.layers = [copy.copy(layer) for layer in cache.layers]
     return new
 
 

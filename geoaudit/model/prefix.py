@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from geoaudit.errors import RequestError
+from geoaudit.model.attention import short_rows
 from geoaudit.model.chat import Rendered
 from geoaudit.model.loaded import LoadedModel
 
@@ -66,7 +67,8 @@ def run_suffixes(loaded: LoadedModel, rendered: Sequence[Rendered], *, shared: i
     past = copy.deepcopy(cache)
     if past is not None:
         past.batch_repeat_interleave(len(rendered))
-    outputs = loaded.decoder(input_ids=tokens.to(loaded.device), past_key_values=past, use_cache=past is not None)
+    with short_rows(loaded):
+        outputs = loaded.decoder(input_ids=tokens.to(loaded.device), past_key_values=past, use_cache=past is not None)
     hidden: Tensor = outputs.last_hidden_state
     return hidden
 

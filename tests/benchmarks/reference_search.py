@@ -2,9 +2,9 @@
 
 Written from the definitions (Arditi et al. 2406.11717 §2.3-2.4 and appendix; the defaults of its released code). One
 full forward pass of the transformers model per batch, candidate and score; the logits of every position are made and
-the last one kept; prompts padded on the left in batches of 32 in their own order; three hooks a layer; edits in the
-model's dtype, scores in float64; every position with every layer. The released code also casts the logits of all
-positions to float64 before it takes the last; that is left out, in its favour.
+the last one kept, and where a refusal score is read all of them are cast to float64 first; prompts padded on the left
+in batches of 32 in their own order; three hooks a layer; edits in the model's dtype, scores in float64; every position
+with every layer. The time of that cast, which nothing needs, is told apart.
 """
 
 from __future__ import annotations
@@ -37,6 +37,8 @@ class Reference:
     seconds_directions: float
     seconds_scores: float
     """For the candidates that were scored."""
+    seconds_cast: float
+    """Of these: casting the logits of all positions."""
     filtered: tuple[int, int, int, int]
     """Prompts used: harmful and harmless to train, harmful and harmless to validate."""
 
@@ -49,6 +51,11 @@ class Reference:
     def seconds(self) -> float:
         """Of the whole search: directions, and scores of all candidates at the time that the scored ones took."""
         return self.seconds_directions + self.seconds_scores * self.kl.size / max(self.scored, 1)
+
+    @property
+    def seconds_without_cast(self) -> float:
+        """The same without the cast of positions that are not read."""
+        return self.seconds - self.seconds_cast * self.kl.size / max(self.scored, 1)
 
     def winner(self, kl_budget: float = 0.1, prune: float = 0.2) -> tuple[int, int] | None:
         """(position, layer) of least bypass among what is not late, costly or not inducing; None: nothing is left."""
@@ -64,7 +71,7 @@ class Reference:
     def save(self, path: Path, key: str) -> None:
         """Keep the scores, with what they are of."""
         arrays = {name: getattr(self, name) for name in ("norm", "kl", "bypass", "induce", "filtered")}
-        np.savez(path, key=key, seconds=[self.seconds_directions, self.seconds_scores], **arrays)
+        np.savez(path, key=key, seconds=[self.seconds_directions, self.seconds_scores, self.seconds_cast], **arrays)
 
     @classmethod
     def load(cls, path: Path, key: str) -> Reference:
@@ -74,9 +81,8 @@ class Reference:
                 raise ValueError(f"{path} holds reference scores of another model, other prompts or another dtype")
             used = tuple(int(n) for n in stored["filtered"])
             scores = {name: stored[name] for name in ("norm", "kl", "bypass", "induce")}
-            return cls(
-                **scores, seconds_directions=stored["seconds"][0], seconds_scores=stored["seconds"][1], filtered=used
-            )
+            directions, scored, cast = (float(each) for each in stored["seconds"])
+            return cls(**scores, seconds_directions=directions, seconds_scores=scored, seconds_cast=cast, filtered=used)
 
 
 def search(
@@ -116,6 +122,7 @@ def search(
     started = time.perf_counter()
     base = last_logits(loaded, harmless)
     seconds_scores = time.perf_counter() - started
+    cast = Cast()
     places = [divmod(index, layers) for index in range(0, positions * layers, every)]
     for done, (position, layer) in enumerate(places):
         r = directions[position, layer]
@@ -123,9 +130,9 @@ def search(
         with ablated(loaded, r):
             kl[position, layer] = kl_divergence(base, last_logits(loaded, harmless)).mean()
         with ablated(loaded, r):
-            bypass[position, layer] = refusal_score(last_logits(loaded, harmful), refusal_ids).mean()
+            bypass[position, layer] = refusal_score(last_logits(loaded, harmful, cast), refusal_ids).mean()
         with added(loaded, r, layer):
-            induce[position, layer] = refusal_score(last_logits(loaded, harmless), refusal_ids).mean()
+            induce[position, layer] = refusal_score(last_logits(loaded, harmless, cast), refusal_ids).mean()
         seconds_scores += time.perf_counter() - started
         said(done + 1, len(places))
     return Reference(
@@ -135,6 +142,7 @@ def search(
         induce,
         seconds_directions,
         seconds_scores,
+        cast.seconds,
         (len(train[0]), len(train[1]), len(harmful), len(harmless)),
     )
 
@@ -172,10 +180,24 @@ def _batches(loaded: LoadedModel, prompts: Ids) -> Iterator[dict[str, Tensor]]:
         }
 
 
+class Cast:
+    """Casts logits of all positions to float64, and counts the seconds."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def __call__(self, logits: Tensor) -> Tensor:
+        """[n, length, vocabulary] in float64."""
+        started = time.perf_counter()
+        made = logits.to(torch.float64)
+        self.seconds += time.perf_counter() - started
+        return made
+
+
 @torch.no_grad()
-def last_logits(loaded: LoadedModel, prompts: Ids) -> Tensor:
-    """Next-token logits [n, vocabulary]."""
-    return torch.cat([loaded.model(**batch).logits[:, -1] for batch in _batches(loaded, prompts)])
+def last_logits(loaded: LoadedModel, prompts: Ids, cast: Callable[[Tensor], Tensor] = lambda x: x) -> Tensor:
+    """Next-token logits [n, vocabulary]; `cast` sees those of all positions."""
+    return torch.cat([cast(loaded.model(**batch).logits)[:, -1] for batch in _batches(loaded, prompts)])
 
 
 @torch.no_grad()

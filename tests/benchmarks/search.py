@@ -100,6 +100,8 @@ class Found:
     """Rule -> (position, layer) of the winner, or of the nearest; empty where only a part was scored."""
     scaled: bool = False
     """Only every k-th candidate was scored, and the time scaled up to all."""
+    seconds_cast: float = 0.0
+    """Of the reference: casting logits that nothing reads."""
 
 
 def open_bench(name: str, loaded: LoadedModel, rows: MemoryRows) -> Bench:
@@ -213,7 +215,8 @@ def reference(
     chosen = {"arditi": choice(rows, "arditi", found.kl.shape[1], None)} if whole else {}
     winner = found.winner(KL_BUDGET)
     assert not whole or chosen["arditi"].startswith(str(winner) if winner else "none"), "two selections of one table"
-    return Found(name, found.seconds, found.scored, found.kl.size, scores, chosen, scaled=not whole)
+    cast = found.seconds - found.seconds_without_cast
+    return Found(name, found.seconds, found.scored, found.kl.size, scores, chosen, not whole, cast)
 
 
 def exhaustively(subject: Subject, table: Any, means: Any, refusal_ids: Sequence[int], every: int) -> Found:
@@ -330,6 +333,9 @@ def print_seconds(found: Sequence[Found]) -> None:
             f"{one.name:<34}{one.seconds:>9.1f}{'*' if one.scaled else ' '}{found[0].seconds / one.seconds:>8.1f}"
             f"{f'{one.reported}/{one.candidates}':>11}  {places}"
         )
+    plain = found[0].seconds - found[0].seconds_cast
+    fewer = ", ".join(f"{plain / one.seconds:.1f}" for one in found[1:])
+    print(f"reference without casting logits that it does not read: {plain:.1f} s, ratios {fewer}")
     if any(one.scaled for one in found):
         print("* every k-th candidate, the time scaled up to all")
     print("exhaustive: scores only, without the directions; all others with them")
