@@ -86,6 +86,48 @@ def _parser() -> argparse.ArgumentParser:
     judging.add_argument("name", nargs="?", help="one judge, in full")
     judging.set_defaults(run=_judges)
 
+    attack = commands.add_parser(
+        "attack",
+        help="optimise prompts against a checkpoint, and keep them",
+        description="Attacks the first N requests of a source and writes a trace of each, which a suite replays as a "
+        "fixed-source attack. A run that is stopped goes on where it was. gcg adds a suffix of tokens (Zou et al. "
+        "2023), autodan breeds readable prompts from initial ones (Liu et al. 2024).",
+    )
+    attack.add_argument("attack", choices=("gcg", "autodan"))
+    attack.add_argument("--model", required=True, metavar="MODEL", help="anything that --geoaudit-model takes")
+    attack.add_argument("--source", default="harmful", metavar="NAME", help="(default: %(default)s)")
+    attack.add_argument("-n", type=int, default=10, metavar="N", help="requests (default: %(default)s)")
+    attack.add_argument("-o", "--output", type=Path, default=Path("traces.jsonl"), metavar="TRACES.jsonl")
+    attack.add_argument("--steps", type=int, metavar="N", help="at most (default: 500 of gcg, 100 of autodan)")
+    attack.add_argument("--width", type=int, metavar="N", help="tried a step (default: 512 of gcg, 64 of autodan)")
+    attack.add_argument("--seed", type=int, metavar="SEED", help="of all draws (default: 0)")
+    attack.add_argument(
+        "--preset",
+        default="",
+        metavar="NAME",
+        help="settings of a published version: harmbench or nanogcg of gcg, harmbench or original of autodan",
+    )
+    attack.add_argument(
+        "--early-stop", action="store_true", help="leave a request when its target is the model's likeliest answer"
+    )
+    attack.add_argument("--together", type=int, metavar="N", help="requests that share passes")
+    attack.add_argument(
+        "--initial",
+        default="jailbreakbench",
+        metavar="SET|FILE",
+        help="autodan: prompts to begin with, a set of stored attacks or a .txt, .json or .jsonl file with [REQUEST] "
+        "where the request goes (default: %(default)s)",
+    )
+    attack.add_argument("--fresh", action="store_true", help="begin again, whatever the file holds")
+    attack.add_argument("--base", metavar="MODEL", help="an adapter's base")
+    attack.add_argument("--device", default="auto", metavar="DEVICE", help="(default: %(default)s)")
+    attack.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), help="(default: the checkpoint's)")
+    attack.add_argument("--template", metavar="FILE|zephyr|chatml|none", help="(default: the checkpoint's)")
+    attack.add_argument("--system", metavar="TEXT|FILE", help="system prompt (default: the template's own)")
+    attack.add_argument("--store", type=Path, metavar="DIR", help="(default: the user's cache folder)")
+    attack.add_argument("--data", type=Path, metavar="DIR", help="(default: GEOAUDIT_DATA, else the cache folder)")
+    attack.set_defaults(run=_attack)
+
     preflight = commands.add_parser(
         "preflight",
         help="how likely a comparison of two models on the same prompts is to pass",
@@ -102,6 +144,25 @@ def _parser() -> argparse.ArgumentParser:
     )
     preflight.add_argument("--margin", type=float, required=True, metavar="MARGIN", help="for example 0.10")
     preflight.set_defaults(run=_preflight)
+
+    training = commands.add_parser(
+        "train",
+        help="train a trajectory of checkpoints from a recipe",
+        description="Runs a recipe (examples/recipes/README.md has every key) and writes audit-ready checkpoints to "
+        "DIR/step<N>. A run that was stopped goes on where it was. Several processes: start it with torchrun or "
+        "accelerate launch, -m geoaudit.cli train ...",
+    )
+    training.add_argument("kind", choices=("sft", "safety-sft", "r2d2"), help="what the recipe trains")
+    training.add_argument("recipe", type=Path, metavar="RECIPE.yaml")
+    training.add_argument("--out", type=Path, metavar="DIR", help="(default: runs/NAME, the recipe's name)")
+    training.add_argument("--dry-run", action="store_true", help="make a few steps, say what the run costs, and stop")
+    training.add_argument("--fresh", action="store_true", help="remove an earlier run in DIR first")
+    training.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"), help="(default: %(default)s)")
+    training.add_argument(
+        "--store", type=Path, metavar="DIR", help="conversions and answers (default: the cache folder)"
+    )
+    training.add_argument("--data", type=Path, metavar="DIR", help="benchmarks (default: GEOAUDIT_DATA)")
+    training.set_defaults(run=_train)
 
     measures = commands.add_parser("measures", help="list the measures and their parameters")
     measures.add_argument("name", nargs="?", help="one measure, in full")
@@ -165,6 +226,30 @@ def _label(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _attack(arguments: argparse.Namespace) -> int:
+    from platformdirs import user_cache_path
+
+    from geoaudit.attacking import Request, run
+
+    given = {name: value for name, value in vars(arguments).items() if name not in ("run", "store", "data")}
+    given |= {name: _file_or_text(arguments, name) for name in ("template", "system")}
+    run(Request(**given, store=arguments.store or user_cache_path("geoaudit"), data=_data_folder(arguments)))
+    return 0
+
+
+def _file_or_text(arguments: argparse.Namespace, name: str) -> str | None:
+    """What an option says, or what is in the file that it names."""
+    value: str | None = getattr(arguments, name)
+    if value is None:
+        return None
+    try:
+        return Path(value).read_text(encoding="utf-8") if Path(value).is_file() else value
+    except (OSError, ValueError) as error:  # a text too long for a name is no file
+        if isinstance(error, UnicodeDecodeError):
+            raise RequestError(f"--{name} {value!r} is not UTF-8") from None
+        return value
+
+
 def _preflight(arguments: argparse.Namespace) -> int:
     from geoaudit.stats.power import n_for_power, preflight
 
@@ -216,6 +301,31 @@ def _judges(arguments: argparse.Namespace) -> int:
     if card.made:
         print(f"\n{card.made}")
     return 0
+
+
+def _train(arguments: argparse.Namespace) -> int:
+    from geoaudit.training import recipe
+
+    found = recipe.read(arguments.recipe)
+    if found.recipe != arguments.kind:
+        raise RequestError(
+            f"{arguments.recipe} is a recipe for {found.recipe}: run `geoaudit train {found.recipe} ...`"
+        )
+    from geoaudit.training import run
+
+    how = {"store": arguments.store, "device": arguments.device, "data": arguments.data}
+    if arguments.dry_run:
+        print("\n".join(run.dry_run(found, progress=_now, **how).lines()))
+        return 0
+    out = arguments.out or Path("runs", found.name)
+    for checkpoint in run.train(found, out, resume=not arguments.fresh, progress=_now, **how):
+        if not int(os.environ.get("RANK", "0")):
+            print(checkpoint)
+    return 0
+
+
+def _now(line: str) -> None:
+    print(line, flush=True)
 
 
 def _measures(arguments: argparse.Namespace) -> int:

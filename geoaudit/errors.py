@@ -9,6 +9,7 @@
     │   ├── UnknownArchitecture   a model type that the architecture table does not hold
     │   ├── MissingTemplate       no chat template, and none was named
     │   ├── DataMissing           a benchmark or prompt file that is not there, or not the pinned one
+    │   ├── RecipeError           a training recipe that does not parse
     │   └── UnknownName           a measure, judge, source or parameter that does not exist
     ├── SuiteError                a suite file that does not parse (pytest exit 2)
     └── NothingToMeasure          the checkpoint loaded, but a number cannot be had from it (outcome *invalid*)
@@ -50,6 +51,10 @@ class MissingTemplate(RequestError):
 
 class DataMissing(RequestError):
     """A benchmark or prompt file is not there, or is not the pinned one."""
+
+
+class RecipeError(RequestError):
+    """A training recipe that does not parse; the message starts with file:line:column."""
 
 
 class UnknownName(RequestError):

@@ -56,7 +56,8 @@ class AuditFile(pytest.File):
             return names
         trajectories = self.config.stash[SESSION].auditor.checkpoints.trajectories
         try:
-            return [name for name in names if trajectories.against(name, comparison.role) is not None]
+            role, named = comparison.role, comparison.checkpoint
+            return [name for name in names if trajectories.against(name, role, named) is not None]
         except RequestError as error:
             raise SuiteError(f"{self.path}:{assertion.line}: assertion {assertion.id!r}: {error}") from None
 

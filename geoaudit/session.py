@@ -95,7 +95,8 @@ class AuditSession:
         resolve(get(measure), parameters, self.options.profile)  # a wrong parameter is the test's error, not a verdict
         comparison = against(get(measure), parameters)
         if comparison is not None:  # and so is a comparison with a checkpoint that is not there
-            other = self.auditor.checkpoints.trajectories.against(checkpoint, comparison.role)
+            trajectories = self.auditor.checkpoints.trajectories
+            other = trajectories.against(checkpoint, comparison.role, comparison.checkpoint)
             if other is None:
                 pytest.skip(f"{checkpoint} is {itself(comparison.role)}: there is nothing to compare it with")
         try:

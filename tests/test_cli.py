@@ -18,7 +18,10 @@ from geoaudit.measures.table import MEASURES
 from geoaudit.prompts.sources import names
 from tests.report.example_record import example_record
 
-COMMANDS = (("judge",), ("measures",), ("schema",), ("report",), ("data",), ("data", "list"), ("data", "fetch"))
+COMMANDS = (
+    *(("judge",), ("attack",), ("train",), ("measures",), ("schema",), ("report",)),
+    *(("data",), ("data", "list"), ("data", "fetch")),
+)
 
 
 @pytest.fixture

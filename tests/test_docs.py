@@ -80,6 +80,7 @@ def test_the_shipped_suites_are_read_and_say_why() -> None:
     files = sorted((ROOT / "assertions").glob("*.audit.yaml"))
     names = {file.name.partition(".")[0] for file in files}
     assert names == {
+        "adaptive",
         "gate",
         "over-refusal",
         "refusal",

@@ -8,7 +8,9 @@ from typing import Literal
 
 from geoaudit.records import Prompt
 
-AttackName = Literal["direct", "fixed", "prefill", "past_tense", "format", "system", "sampled"]
+AttackName = Literal["direct", "fixed", "prefill", "past_tense", "format", "system", "sampled", "gcg", "autodan"]
+ADAPTIVE: frozenset[str] = frozenset({"gcg", "autodan"})
+"""Attacks whose text is optimised against a checkpoint: there are no cases before one is loaded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +25,8 @@ class Attack:
     temperature: float = 0.0
     """`sampled`: 0 is greedy."""
     seed: int = 0
-    """`sampled`: with the behaviour's id and the sample's number it fixes a completion."""
+    """`sampled`: with the behaviour's id and the sample's number it fixes a completion.
+    Adaptive: of the candidates that are drawn."""
     format: str = ""
     """`format`: which format the answer is asked for in."""
     stored: str = ""
@@ -36,6 +39,19 @@ class Attack:
     """`fixed`: only cases made on this model; empty for all."""
     system: str | None = None
     """`system`: the system prompt to ask under, empty for none at all; None leaves the audit's own."""
+    budget: int = 0
+    """Adaptive: steps (`gcg`) or generations (`autodan`), at most."""
+    width: int = 0
+    """Adaptive: candidates of a step, or prompts of a generation."""
+    initial: str = ""
+    """`autodan`: the prompts to begin with, a set of stored attacks or the absolute path of a file."""
+    checkpoint: str = ""
+    """Adaptive: the checkpoint of this audit that the text is optimised against; empty for the one that is asked."""
+
+    @property
+    def adaptive(self) -> bool:
+        """Whether the text is optimised against a checkpoint."""
+        return self.name in ADAPTIVE
 
 
 @dataclass(frozen=True, slots=True)

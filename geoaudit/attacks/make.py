@@ -6,7 +6,7 @@ import math
 from pathlib import Path
 from typing import get_args
 
-from geoaudit.attacks import free, stored
+from geoaudit.attacks import free, initial, stored
 from geoaudit.attacks.cases import Attack, AttackName, Cases
 from geoaudit.errors import RequestError, UnknownName
 from geoaudit.prompts.benchmarks import BENCHMARKS, load_targets
@@ -52,6 +52,14 @@ def check(attack: Attack, data: Path | None = None, *, source: str = "") -> None
                     f"attack sampled needs a temperature above 0, got {attack.temperature}; "
                     "at 0 every sample is the greedy answer"
                 )
+        case "gcg" | "autodan":
+            for what, value in (("a budget", attack.budget), ("a width", attack.width)):
+                if value < 1:
+                    raise RequestError(f"attack {attack.name} needs {what} of 1 or more, got {value}")
+            if attack.name == "autodan":
+                initial.initial(attack.initial, data)
+            if source in BENCHMARKS:
+                load_targets(BENCHMARKS[source], data)
         case _:
             raise UnknownName.among("attack", attack.name, get_args(AttackName))
 
@@ -65,15 +73,16 @@ def cases(attack: Attack, prompts: PromptSet, data: Path | None = None) -> Cases
         data: The data folder; None for GEOAUDIT_DATA or the user's cache.
 
     Raises:
-        UnknownName, DataMissing, RequestError: as `check`.
+        UnknownName, DataMissing, RequestError: as `check`, and for an attack whose cases a checkpoint makes.
     """
+    if attack.adaptive:
+        raise RequestError(f"attack {attack.name} has no cases before it was optimised against a checkpoint")
     check(attack, data)
     match attack.name:
         case "fixed":
             return stored.stored_cases(attack, prompts, data)
         case "prefill":
-            benchmark = BENCHMARKS.get(prompts.name)
-            return free.prefill(prompts, load_targets(benchmark, data) if benchmark else {})
+            return targeted(prompts, data)
         case "past_tense":
             return free.asked_of_the_past(prompts)
         case "format":
@@ -82,3 +91,20 @@ def cases(attack: Attack, prompts: PromptSet, data: Path | None = None) -> Cases
             return free.sampled(prompts, attack)
         case _:  # direct; system asks the same under another system prompt
             return free.direct(prompts)
+
+
+def targeted(prompts: PromptSet, data: Path | None = None) -> Cases:
+    """The prompts with their affirmative targets (`Case.prefill`), which attacks prefill or make likelier.
+
+    A benchmark's target comes from its file, the other ones from the prompts; where there is none it is a general one.
+
+    Args:
+        prompts: The behaviours.
+        data: The data folder; None for GEOAUDIT_DATA or the user's cache.
+
+    Raises:
+        DataMissing: if a benchmark's file of targets is not there or is not the pinned one.
+        RequestError: if the prompts' targets are refusals.
+    """
+    benchmark = BENCHMARKS.get(prompts.name)
+    return free.prefill(prompts, load_targets(benchmark, data) if benchmark else {})

@@ -31,6 +31,7 @@ from geoaudit.measures.needs import (
     Inversion,
     Judged,
     Need,
+    Optimised,
     Projections,
     Source,
     SubspaceAblation,
@@ -65,6 +66,12 @@ ANSWER_PLACE = 3.0
 """A place where a distribution is compared costs about this many prefill tokens."""
 PROFILES = 1 + 2 * (1 + CONTROLS)
 """Passes of cosine profiles: without an edit, and with either direction or one of its controls ablated."""
+SUFFIX_TOKENS, TARGET_TOKENS, BACKWARD = 20, 18, 3
+"""Of `gcg`: tokens of a suffix and of a target, and what a gradient costs in forward passes."""
+READABLE_TOKENS = 350
+"""Of a prompt that `autodan` makes around a request."""
+ADDED = {"gcg": SUFFIX_TOKENS, "autodan": READABLE_TOKENS}
+"""What an adaptive attack adds to a request."""
 CPU_CORE_FLOPS = 0.2e12
 """bf16 prefill of a small model on one AVX-512 core; the rule of thumb until a run was timed."""
 ACCELERATOR_FLOPS = 50e12
@@ -114,6 +121,7 @@ def _work(checkpoint: str, need: Need, n_layers: int, data: Path | None) -> Work
     whole = _tokens(texts) + TEMPLATE_TOKENS * prompts
     match need:
         case Completions():
+            whole += prompts * ADDED.get(need.attack.name, 0)
             generated = prompts * need.max_new_tokens
             tokens, units = whole + generated, whole + GREEDY_STEP * generated
         case EditedCompletions():
@@ -124,6 +132,9 @@ def _work(checkpoint: str, need: Need, n_layers: int, data: Path | None) -> Work
             units = float(tokens)
         case Damage():
             tokens, units = _damage(need, whole, prompts)
+        case Optimised():
+            tokens = _attacked(need, whole, prompts)
+            units = float(tokens)
         case CandidateSearch() | Examination() | SubspaceAblation() | Transfer() | Intervention():
             tokens = int(_passes(need, n_layers, data))
             units = float(tokens)
@@ -183,10 +194,24 @@ def _damage(need: Damage, whole: int, prompts: int) -> tuple[int, float]:
     return read + answers + written, units
 
 
+def _attacked(need: Optimised, whole: int, prompts: int) -> int:
+    """Tokens of all steps: each candidate behind what all of a behaviour begin with, and a gradient of `gcg`.
+
+    An upper end: an attack stops at the behaviours that the model would answer with the target.
+    """
+    steps, width = need.attack.budget, need.attack.width
+    if need.attack.name == "autodan":  # begins with a generation of its own
+        return (steps + 1) * width * (whole + prompts * (READABLE_TOKENS + TARGET_TOKENS))
+    behind = SUFFIX_TOKENS // 2 + POST_TOKENS + TARGET_TOKENS  # from the token that is exchanged on
+    return steps * (width * prompts * behind + BACKWARD * (whole + prompts * (SUFFIX_TOKENS + TARGET_TOKENS)))
+
+
 def _what(need: Need) -> str:
     match need:
         case Completions():
             return need.source.name if need.attack == DIRECT else f"{need.source.name}, {title(need.attack)}"
+        case Optimised():
+            return f"{need.source.name}, {title(need.attack)}"
         case EditedCompletions():
             return f"{need.completions.source.name}, {_what(need.intervention)}"
         case Judged():

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from geoaudit.attacks.cases import ADAPTIVE
 from geoaudit.audit.suite import Assertion, Suite
 from geoaudit.measures.asking import KEYS
 from geoaudit.measures.needs import Source
 from geoaudit.records import Flag
 
-FREE = frozenset(KEYS) - {"direct", "fixed", "worst"}
+FREE = frozenset(KEYS) - {"direct", "fixed", "worst"} - ADAPTIVE
 """The attacks that cost nothing to run; a gate tries them all."""
 OWN = frozenset(key for keys in KEYS.values() for key in keys) | {"attack"}
 """Parameters in which lines on several attacks may differ."""

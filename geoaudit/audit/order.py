@@ -13,6 +13,7 @@ from geoaudit.measures.needs import (
     Beliefs,
     CandidateSearch,
     Cells,
+    Completions,
     CosineProfiles,
     Damage,
     EditedCompletions,
@@ -51,6 +52,8 @@ def draws_on(one: Node, family: Family) -> tuple[Node, ...]:
     name, need = one
     own: tuple[Need, ...] = ()
     match need:
+        case Completions(optimised=made) if made is not None:
+            own = (made,)
         case Judged():
             own = (need.completions,)
         case Cells() | Beliefs():
@@ -74,7 +77,7 @@ def draws_on(one: Node, family: Family) -> tuple[Node, ...]:
             own = (need.answers, need.intervention)
         case Transfer():
             return (name, need.search), (need.source, need.search)
-    return tuple((name, each) for each in own)
+    return tuple(node(name, each) for each in own)
 
 
 def refused_and_complied(need: CandidateSearch | Projections) -> tuple[Cells, ...]:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from geoaudit import judges
-from geoaudit.attacks.cases import Cases
-from geoaudit.attacks.make import cases
+from geoaudit.attacks.cases import ADAPTIVE, Cases
+from geoaudit.attacks.initial import initial
+from geoaudit.attacks.make import cases, targeted
 from geoaudit.attacks.stored import cases_sha256, sets
 from geoaudit.audit.profiles import Profile
 from geoaudit.audit.values import check_parameter
@@ -41,6 +42,7 @@ from geoaudit.measures.needs import (
     Inversion,
     Judged,
     Need,
+    Optimised,
     Probe,
     Projections,
     Source,
@@ -111,11 +113,26 @@ def resolve(measure: Measure, given: Mapping[str, Any], profile: Profile) -> dic
         deaf = [name for name in judges_of(resolved) if name.endswith("-strings")]
         if deaf:
             raise GeoauditError(f"the judge {deaf[0]} never says partial refusal, so the rate would be 0 for any model")
+    if resolved.get("attack") in ADAPTIVE:
+        _sized(given, resolved, profile)
     if resolved.get("attack") == "fixed" and "source" not in given and isinstance(resolved["attacks"], str):
         resolved["source"] = Source(next(one.made_for for one in sets() if one.name == resolved["attacks"]))
     if "max_new_tokens" in resolved and resolved["max_new_tokens"] is None:
         resolved["max_new_tokens"] = new_tokens(judges_of(resolved)) if "judge" in resolved else UTILITY_TOKENS
     return resolved
+
+
+def _sized(given: Mapping[str, Any], resolved: dict[str, Any], profile: Profile) -> None:
+    """How many behaviours an adaptive attack is made for, and in how many steps, where the suite does not say.
+
+    It answers no question about the wording of plain requests, for which so few behaviours would be too few.
+    """
+    if "n" not in given:
+        resolved["n"] = profile.adaptive["n"]
+    if resolved["budget"] is None:
+        resolved["budget"] = profile.adaptive["budget"]
+    if "paraphrases" in resolved and "paraphrases" not in given:
+        resolved["paraphrases"] = False
 
 
 def _default(name: str, parameter: Parameter, profile: Profile) -> Any:
@@ -180,6 +197,9 @@ def prompt_hashes(need: Need, data: Path | None) -> tuple[str, ...]:
     found = tuple(_sha(source, n, data, _stamp(source.file)) for source, n in sources(need))
     if isinstance(need, Intervention) and need.file is not None:
         found += (stored_direction.sha256(need.file),)
+    if isinstance(need, Completions | Optimised) and need.attack.adaptive:
+        begins = need.attack.initial
+        return (*found, _aimed(need.source, need.n, begins, data, (_stamp(need.source.file), _stamp(begins))))
     if isinstance(need, Completions) and need.attack != DIRECT:
         made = cases_of(need, data)
         if not made.cases:
@@ -193,10 +213,19 @@ def prompt_hashes(need: Need, data: Path | None) -> tuple[str, ...]:
     return found
 
 
+@cache
+def _aimed(source: Source, n: int | None, begins: str, data: Path | None, stamps: tuple[Any, Any]) -> str:
+    """Hash of the targets that an adaptive attack aims at, and of the prompts that it begins with."""
+    aims = targeted(load_source(source, data).first(n), data).cases
+    return digest(
+        [[[case.id, case.text, case.prefill] for case in aims], list(initial(begins, data)) if begins else []]
+    )
+
+
 def sources(need: Need) -> tuple[tuple[Source, int | None], ...]:
     """What a need reads of which prompt source; a search its validation prompts last."""
     match need:
-        case Completions(source=source, n=n):
+        case Completions(source=source, n=n) | Optimised(source=source, n=n):
             return ((source, n),)
         case Judged(completions=completions):
             return sources(completions)
@@ -243,7 +272,9 @@ def _sha(source: Source, n: int | None, data: Path | None, stamp: tuple[int, int
 
 
 def cases_of(need: Completions, data: Path | None) -> Cases:
-    """What an attack makes of the prompts of its source."""
+    """What an attack makes of the prompts of its source; of an adaptive one the requests, which it adds to."""
+    if need.attack.adaptive:
+        need = replace(need, attack=DIRECT)
     return _cases(need, data, _stamp(need.attack.file))
 
 

@@ -18,6 +18,8 @@ class Profile:
     what: str
     defaults: Mapping[str, Any]
     """Parameter -> value; `n: None` means all prompts of the source."""
+    adaptive: Mapping[str, int]
+    """The same for attacks that are optimised against the checkpoint, which cost minutes a behaviour."""
 
 
 PROFILES: dict[str, Profile] = {
@@ -28,18 +30,21 @@ PROFILES: dict[str, Profile] = {
             "estimate",
             "a quick look: few prompts, the point estimate decides, not a gate",
             {"n": 64, "n_train": 64, "n_validation": 16, "n_controls": 39},
+            {"n": 8, "budget": 20},
         ),
         Profile(
             "standard",
             "interval",
             "the default: the whole 95 % interval must satisfy the bound",
             {"n": 128, "n_train": 128, "n_validation": 32, "n_controls": 39},
+            {"n": 32, "budget": 100},
         ),
         Profile(
             "release",
             "interval",
             "every prompt that the sources have",
             {"n": None, "n_train": 176, "n_validation": 64, "n_controls": 99},
+            {"n": 96, "budget": 500},
         ),
     )
 }

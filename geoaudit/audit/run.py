@@ -107,7 +107,7 @@ class Auditor:
         found = dict(parameters)
         for key, value in parameters.items():
             if isinstance(value, Against):
-                other = self.checkpoints.trajectories.against(name, value.role)
+                other = self.checkpoints.trajectories.against(name, value.role, value.checkpoint)
                 if other is None:
                     raise NothingToMeasure(f"{name} is {itself(value.role)}: there is nothing to compare it with")
                 found[key] = replace(value, checkpoint=other, here=name)
@@ -339,4 +339,6 @@ class Auditor:
 
 def itself(role: Role) -> str:
     """What a checkpoint is, with which there is nothing to compare."""
+    if role == "named":
+        return "itself the checkpoint that is named"
     return "itself the reference" if role == "reference" else "the first of its trajectory"

@@ -95,7 +95,7 @@ def _parameter(parameter: Parameter) -> dict[str, Any]:
         "bool": "boolean",
     }
     schema: dict[str, Any] = {"type": types.get(parameter.type, "string"), "description": parameter.what}
-    if parameter.choices:
+    if parameter.choices and not parameter.named:
         schema["enum"] = list(parameter.choices)
     if parameter.low is not None:
         schema["minimum"] = parameter.low

@@ -6,7 +6,6 @@ file:line:column and names the nearest valid word.
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -16,6 +15,7 @@ from typing import Any, Literal
 
 import yaml
 
+from geoaudit.audit.nodes import Nodes
 from geoaudit.audit.values import CHAT_KEYS, check_parameter, impossible, listed
 from geoaudit.errors import GeoauditError, SuiteError, did_you_mean
 from geoaudit.measures.asking import problem
@@ -32,9 +32,6 @@ ASSERTION_KEYS = ("id", "measure", "with", *COMPARATORS, "because", "checkpoints
 SOURCE_KEYS = ("file", "column", "category", "label")
 _TEMPLATES = ("zephyr", "chatml", "none")
 ID = re.compile(r"[a-z0-9][a-z0-9._-]*\Z")
-_WHOLE = re.compile(r"[-+]?(?:0|[1-9]\d{0,14})\Z")
-_DECIMAL = re.compile(r"[-+]?(?:(?:0|[1-9]\d*)\.\d*|\.\d+)(?:[eE][-+]\d+)?\Z")
-"""Numbers as a reader takes them: YAML 1.1 would read 010 as 8 and 1:30 as 90."""
 
 
 @dataclass(frozen=True)
@@ -84,105 +81,16 @@ def read(path: Path) -> Suite:
     Raises:
         SuiteError: for anything that is not exactly the grammar.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise SuiteError(f"{path}:1:1: cannot read the suite: {error}") from None
-    try:
-        root = yaml.compose(text, Loader=_Loader)
-    except RecursionError:
-        raise SuiteError(f"{path}:1:1: not a suite: lists and mappings are nested without end") from None
-    except yaml.reader.ReaderError as error:
-        before = text[: error.position].split("\n")
-        at = f"{len(before)}:{len(before[-1]) + 1}"
-        raise SuiteError(f"{path}:{at}: not YAML: the character U+{ord(text[error.position]):04X}") from None
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        at = f"{mark.line + 1}:{mark.column + 1}" if mark else "1:1"
-        problem = getattr(error, "problem", None) or str(error).splitlines()[0]
-        raise SuiteError(f"{path}:{at}: not YAML: {problem}") from None
+    reader = _Reader(path)
+    text = reader.read()
+    root = reader.compose(text)
     if root is None:
         raise SuiteError(f"{path}:1:1: the suite is empty; it starts with `geoaudit: {VERSION}`")
-    return _Reader(path).suite(root, digest(text))
+    return reader.suite(root, digest(text))
 
 
-class _Loader(yaml.SafeLoader):
-    """YAML without anchors, aliases and tags, by which a value would be another than it looks."""
-
-    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        event: Any = self.peek_event()  # type: ignore[no-untyped-call]  # the stubs have no types for it
-        for what in ("anchor", "tag"):
-            if getattr(event, what, None) is not None:
-                raise yaml.MarkedYAMLError(
-                    problem=f"{what}s and aliases are not part of the grammar, got {getattr(event, what)!r}",
-                    problem_mark=event.start_mark,
-                )
-        return super().compose_node(parent, index)
-
-
-class _Reader:
-    """Walks YAML nodes, so that each error knows its line and column."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def error(self, node: yaml.Node, message: str) -> SuiteError:
-        return SuiteError(f"{self.path}:{node.start_mark.line + 1}:{node.start_mark.column + 1}: {message}")
-
-    def mapping(self, node: yaml.Node, what: str, known: tuple[str, ...]) -> dict[str, tuple[yaml.Node, yaml.Node]]:
-        """Key -> (key node, value node); unknown and repeated keys are errors."""
-        if not isinstance(node, yaml.MappingNode):
-            raise self.error(node, f"{what} must be a mapping of keys to values, got {self.shown(node)}")
-        found: dict[str, tuple[yaml.Node, yaml.Node]] = {}
-        for key, value in node.value:
-            name = key.value if isinstance(key, yaml.ScalarNode) else "?"
-            if name not in known:
-                raise self.error(key, f"unknown key {name!r} in {what}{did_you_mean(name, known)}; {listed(known)}")
-            if name in found:
-                raise self.error(key, f"key {name!r} is given twice in {what}")
-            found[name] = (key, value)
-        return found
-
-    def scalar(self, node: yaml.Node, what: str) -> Any:
-        if not isinstance(node, yaml.ScalarNode):
-            raise self.error(node, f"{what} must be a single value, got {self.shown(node)}")
-        match node.tag:
-            case "tag:yaml.org,2002:str":
-                return node.value
-            case "tag:yaml.org,2002:bool":
-                return bool(yaml.safe_load(node.value))
-            case "tag:yaml.org,2002:int" if _WHOLE.match(node.value):
-                return int(node.value)
-            case "tag:yaml.org,2002:float" if _DECIMAL.match(node.value):
-                return float(node.value)
-            case "tag:yaml.org,2002:int" | "tag:yaml.org,2002:float":
-                raise self.error(node, f"{what} must be a number in plain decimals, got {node.value!r}")
-            case "tag:yaml.org,2002:null":
-                raise self.error(node, f"{what} is empty")
-        raise self.error(node, f"{what} must be plain text or a number, got {node.value!r} (quote it if it is text)")
-
-    def text(self, node: yaml.Node, what: str) -> str:
-        value = self.scalar(node, what)
-        if not isinstance(value, str):
-            raise self.error(node, f"{what} must be text, got {value!r}; quote it if it is text")
-        if not value.strip():
-            raise self.error(node, f"{what} is empty")
-        return value
-
-    def number(self, node: yaml.Node, what: str) -> float:
-        value = self.scalar(node, what)
-        if isinstance(value, bool) or not isinstance(value, (int, float)):
-            scientific = isinstance(value, str) and re.match(r"[-+]?[\d.]+[eE][-+]?\d+\Z", value)
-            hint = "; write 1.0e-3, with dot and sign" if scientific else ""
-            raise self.error(node, f"{what} must be a number, got {value!r}{hint}")
-        if not math.isfinite(value):
-            raise self.error(node, f"{what} must be a finite number, got {value!r}")
-        return value
-
-    def shown(self, node: yaml.Node) -> str:
-        if isinstance(node, yaml.MappingNode):
-            return "a mapping"
-        return "a list" if isinstance(node, yaml.SequenceNode) else repr(node.value)
+class _Reader(Nodes):
+    """The suite's words."""
 
     def suite(self, root: yaml.Node, sha256: str) -> Suite:
         keys = self.mapping(root, "the suite", SUITE_KEYS)

@@ -75,15 +75,23 @@ class Trajectories:
         """The trajectory that a checkpoint belongs to."""
         return self._of[name]
 
-    def against(self, name: str, role: Role) -> str | None:
+    def against(self, name: str, role: Role, named: str = "") -> str | None:
         """The checkpoint that `name` is compared with; None where there is nothing to compare.
 
-        That is so of the reference itself, and of the first, which has none before it.
+        That is so of the reference itself, of the first, which has none before it, and of one that is named itself.
 
         Raises:
             RequestError: this audit has no such checkpoint.
         """
         own = self.of(name)
+        if role == "named":
+            if named not in self._of:
+                near = did_you_mean(named, ["reference", "previous", *self._of])
+                raise RequestError(
+                    f"there is no checkpoint {named!r} in this audit{near}: reference, previous, or one of "
+                    f"{', '.join(self._of)}"
+                )
+            return None if named == name else named
         if role == "previous":
             if own.names == (self.reference,):
                 return None  # named to be compared with

@@ -37,6 +37,8 @@ def check_parameter(name: str, parameter: Parameter, value: Any) -> Any:
             return value
         case "checkpoint":
             role = value.role if isinstance(value, Against) else value
+            if parameter.named and isinstance(role, str) and role and role not in parameter.choices:
+                return value if isinstance(value, Against) else Against("named", role)
             if role not in parameter.choices:
                 near = did_you_mean(str(role), parameter.choices)
                 raise GeoauditError(f"{name} cannot be {role!r}{near}; {listed(parameter.choices)}")

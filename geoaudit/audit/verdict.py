@@ -88,6 +88,10 @@ class Verdict:
             judge = f", judge {found.judge}" if found.judge else ""
             judge += " (what is not refused: an upper bound)" if _is_upper_bound(found) else ""
             lines.append(f"  {found.measure} = {found.estimate:.4g} ({found.unit}), {interval}, n = {found.n}{judge}")
+        direct = found.detail.get("direct")
+        if direct:
+            interval = f"[{direct['low']:.4g}, {direct['high']:.4g}]"
+            lines.append(f"  beside it, plain requests to the same behaviours: {direct['estimate']:.4g} {interval}")
         worst = [row for row in found.detail.get("categories", ()) if row["hits"]]
         if worst and self.comparator == "at_most":
             top = max(worst, key=lambda row: row["hits"] / row["n"])
@@ -99,7 +103,8 @@ class Verdict:
 
 def _is_upper_bound(found: Measurement) -> bool:
     """Whether a rate of successes counts whatever is not refused."""
-    return found.measure == "attack_success_rate" and found.judge in JUDGES and JUDGES[found.judge].says == "refusal"
+    rates = ("attack_success_rate", "transfer_asr")
+    return found.measure in rates and found.judge in JUDGES and JUDGES[found.judge].says == "refusal"
 
 
 class AuditOutcome(Exception):

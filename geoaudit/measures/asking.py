@@ -6,12 +6,14 @@ Plain data and no torch, so that planning and deciding again cost nothing.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import replace
+from typing import Any, Literal
 
 from geoaudit import judges
 from geoaudit.attacks.cases import Attack
 from geoaudit.errors import RequestError
-from geoaudit.measures.needs import DIRECT, Completions, Judged, Need, Source
+from geoaudit.measures.definition import Against
+from geoaudit.measures.needs import DIRECT, Completions, Elsewhere, Judged, Need, Source
 from geoaudit.prompts.sources import names
 
 TOKENS_OFFLINE = 64
@@ -32,6 +34,8 @@ KEYS: dict[str, tuple[str, ...]] = {
     "system": ("system",),
     "sampled": ("samples", "temperature", "seed"),
     "worst": ("k", "format", "samples", "temperature", "seed"),
+    "gcg": ("budget", "width", "seed"),
+    "autodan": ("budget", "width", "seed", "initial"),
 }
 """Attack -> the parameters that it alone reads."""
 
@@ -97,7 +101,24 @@ def _attack(name: str, parameters: Mapping[str, Any]) -> Attack:
             )
         case "past_tense":
             return Attack("past_tense")
+        case "gcg":
+            return _adaptive("gcg", parameters)
+        case "autodan":
+            return _adaptive("autodan", parameters)
     return DIRECT
+
+
+def _adaptive(name: Literal["gcg", "autodan"], parameters: Mapping[str, Any]) -> Attack:
+    """An attack that is optimised against the checkpoint itself, or against the one that `made_on` says."""
+    begins, made_on = parameters.get("initial", ""), parameters.get("made_on")
+    return Attack(
+        name,
+        seed=parameters["seed"],
+        budget=parameters["budget"],
+        width=parameters["width"],
+        initial=begins.file if isinstance(begins, Source) else begins,
+        checkpoint=made_on.checkpoint if isinstance(made_on, Against) else "",
+    )
 
 
 def _system(which: str) -> str:
@@ -124,6 +145,14 @@ def title(attack: Attack) -> str:
             return "another system prompt" if attack.system else "no system prompt"
         case "sampled":
             return f"any of {attack.samples} samples at temperature {attack.temperature:g}"
+        case "gcg":
+            return f"GCG, {attack.budget} steps of {attack.width} candidates{_made_on(attack)}"
+        case "autodan":
+            return f"AutoDAN, {attack.budget} generations of {attack.width} prompts{_made_on(attack)}"
+
+
+def _made_on(attack: Attack) -> str:
+    return f", made on {attack.checkpoint or 'this checkpoint'}"
 
 
 def completions_of(parameters: Mapping[str, Any]) -> tuple[Completions, ...]:
@@ -150,16 +179,33 @@ def twins_of(parameters: Mapping[str, Any]) -> Completions | None:
 
 
 def for_rate(parameters: Mapping[str, Any]) -> tuple[Need, ...]:
-    """Completions under each attack, those of the twin, and what judges that are no rules say of them."""
+    """Completions under each attack, those of the twin, and what judges that are no rules say of them.
+
+    Of an adaptive attack also what it did, what plain requests get, and where it was made on another checkpoint what it
+    got there.
+    """
     sets = completions_of(parameters)
     twin = twins_of(parameters)
-    if twin is not None:
+    adaptive = sets[0].optimised
+    if twin is not None or adaptive is not None:
         # the gap is read between plain requests, whatever the attack
-        plain = Completions(
-            parameters["source"], parameters["n"], parameters["max_new_tokens"], DIRECT, parameters["chat"]
-        )
-        sets = (*dict.fromkeys((*sets, plain, twin)),)
-    return _with_judges(sets, judges_of(parameters))
+        sets = (*dict.fromkeys((*sets, plain_of(parameters), *(() if twin is None else (twin,)))),)
+    judged = _with_judges(sets, judges_of(parameters))
+    if adaptive is None:
+        return judged
+    there = at_home(sets[0])
+    elsewhere = () if there is None else _with_judges((there,), judges_of(parameters))
+    return (*judged, adaptive, *(Elsewhere(sets[0].attack.checkpoint, need) for need in elsewhere))
+
+
+def plain_of(parameters: Mapping[str, Any]) -> Completions:
+    """Plain requests, whatever the attack."""
+    return Completions(parameters["source"], parameters["n"], parameters["max_new_tokens"], DIRECT, parameters["chat"])
+
+
+def at_home(need: Completions) -> Completions | None:
+    """The same attack on the checkpoint that it was optimised on; None where that is the one that is asked."""
+    return replace(need, attack=replace(need.attack, checkpoint="")) if need.attack.checkpoint else None
 
 
 def for_gap(parameters: Mapping[str, Any]) -> tuple[Need, ...]:
@@ -204,6 +250,6 @@ def for_utility(parameters: Mapping[str, Any]) -> tuple[Need, ...]:
     return (asked,) if grader == "checks" else (asked, Judged(asked, grader))
 
 
-def _with_judges(sets: tuple[Completions, ...], asked: tuple[str, ...]) -> tuple[Need, ...]:
+def _with_judges(sets: tuple[Completions, ...], asked: tuple[str, ...]) -> tuple[Completions | Judged, ...]:
     slow = [name for name in asked if judges.info(name).kind != "offline"]
     return (*sets, *(Judged(one, name) for one in sets for name in slow))

@@ -61,11 +61,12 @@ _ATTACKS: dict[str, Parameter] = {
     "attack": Parameter(
         "How the prompts are put: `direct` as they are; `fixed` stored attack prompts; `prefill` with the first k "
         "tokens of a willing answer in the model's mouth; `past_tense`; `format` asking for the answer in a format; "
-        "`system` under no system prompt or another; `sampled` (success if any sample is one); `worst` the most "
-        "successful of the free ones.",
+        "`system` under no system prompt or another; `sampled` (success if any sample is one); `gcg` with a suffix of "
+        "tokens, or `autodan` in a readable prompt, optimised against this checkpoint (slow; by default for few "
+        "prompts: 8, 32 or 96 by profile); `worst` the most successful of the free ones.",
         "choice",
         "direct",
-        choices=("direct", "fixed", "prefill", "past_tense", "format", "system", "sampled", "worst"),
+        choices=("direct", "fixed", "prefill", "past_tense", "format", "system", "sampled", "gcg", "autodan", "worst"),
     ),
     "attacks": Parameter(
         "`fixed`: stored attack prompts, by name (`geoaudit data list`) or {file: PATH}: JailbreakBench artifacts, "
@@ -80,12 +81,32 @@ _ATTACKS: dict[str, Parameter] = {
     "system": Parameter("`system`: `none`, `other`, or the text of a system prompt.", "text", "none"),
     "samples": Parameter("`sampled`: completions a prompt.", "int", 5, low=1, high=100),
     "temperature": Parameter("`sampled`: softmax temperature.", "float", 1.0, low=0.05, high=2.0),
-    "seed": Parameter("`sampled`: seed of the draws.", "int", 0, low=0, high=2**31),
+    "seed": Parameter("`sampled`, `gcg`, `autodan`: seed of the draws.", "int", 0, low=0, high=2**31),
+    "budget": Parameter(
+        "`gcg`: steps, `autodan`: generations, at most; by default 20, 100 or 500 by profile.",
+        "int",
+        None,
+        low=1,
+        high=10000,
+    ),
+    "width": Parameter("`gcg`: candidates of a step, `autodan`: prompts of a generation.", "int", 64, low=2, high=4096),
+    "initial": Parameter(
+        "`autodan`: what it begins with, stored attacks by name or {file: PATH} of prompts with [REQUEST] in them.",
+        "stored",
+        "jailbreakbench",
+    ),
 }
 _WITHOUT_WORST = replace(
     _ATTACKS["attack"],
     what=_ATTACKS["attack"].what.split("; `worst`")[0] + ".",
     choices=tuple(name for name in _ATTACKS["attack"].choices if name != "worst"),
+)
+
+_ADAPTIVE = replace(
+    _ATTACKS["attack"],
+    what="`gcg`: a suffix of tokens. `autodan`: a readable prompt around the request.",
+    default="gcg",
+    choices=("gcg", "autodan"),
 )
 
 BEHAVIOUR: tuple[Measure, ...] = (
@@ -113,6 +134,38 @@ BEHAVIOUR: tuple[Measure, ...] = (
             "chat": CHAT,
         },
         version=2,
+    ),
+    Measure(
+        name="transfer_asr",
+        title="Attack success rate of another checkpoint's attack",
+        function=f"{_RATES}:transfer_asr",
+        needs=f"{_ASKING}:for_rate",
+        unit="share of prompts",
+        kind="rate",
+        range=(0.0, 1.0),
+        better="lower",
+        says="The share of harmful prompts that the model answers, fully or in part, under text that was optimised on "
+        "another checkpoint; what it reaches there stands beside it. With a judge of refusals an upper bound.",
+        says_not="What an attack on this checkpoint's own weights reaches: `attack_success_rate` with `attack: gcg`.",
+        source="TASR of arXiv 2606.16349 Eq. 26; HarmBench §4",
+        parameters={
+            "source": _source("harmful", "Harmful prompts."),
+            "made_on": Parameter(
+                "The checkpoint that the attack is optimised on: the `reference` of its trajectory, the `previous` "
+                "checkpoint, or the name of one of this audit. That one itself has no such line.",
+                "checkpoint",
+                "reference",
+                choices=("reference", "previous"),
+                named=True,
+            ),
+            "attack": _ADAPTIVE,
+            **{name: _ATTACKS[name] for name in ("budget", "width", "seed", "initial")},
+            "judge": _judge((*_REFUSAL_JUDGES, *_HARM_JUDGES)),
+            "n": _N,
+            "max_new_tokens": _NEW_TOKENS,
+            "max_unparsed": _MAX_UNPARSED,
+            "chat": CHAT,
+        },
     ),
     Measure(
         name="refusal_rate",

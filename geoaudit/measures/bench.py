@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from geoaudit import judges
+from geoaudit.attacks.cases import Cases
 from geoaudit.attacks.make import cases
 from geoaudit.attacks.stored import cases_sha256
 from geoaudit.errors import BrokenCheckpoint, NothingToMeasure, RequestError
@@ -36,6 +37,7 @@ from geoaudit.measures.needs import (
     Inversion,
     Judged,
     Need,
+    Optimised,
     Probe,
     Projections,
     Source,
@@ -79,6 +81,7 @@ READ_INSIDE: Mapping[type, tuple[str, str]] = {
     EditedCompletions: ("edited_text", "edited_completions"),
     Damage: ("damaging", "damage"),
     CosineProfiles: ("profiles", "profiles"),
+    Optimised: ("optimising", "optimised"),
 }
 """Needs that are read inside a model: module of this room and function of a bench and a need, imported at first use."""
 
@@ -231,14 +234,15 @@ class Bench:
 
     def _complete(self, need: Completions) -> CompletedPrompts:
         prompts = self.prompts(need.source).first(need.n)
-        made = cases(need.attack, prompts, self.data)
+        made = self._cases(need, prompts)
         if not made.cases:
             raise NothingToMeasure(
                 f"no stored attack is for a behaviour of {prompts.name!r} ({_listed(made.skipped)}); name the source "
                 "that the attacks were made for (source: jailbreakbench, say)"
             )
-        # an attack file counts by its cases and not by its place
-        asked = [asdict(replace(need.attack, file="")), asdict(need.chat), cases_sha256(made.cases)]
+        # an attack file, or the checkpoint that text was optimised against, counts by its cases and not by its name
+        attack = replace(need.attack, file="", initial="", checkpoint="")
+        asked = [asdict(attack), asdict(need.chat), cases_sha256(made.cases)]
         key = self.key("completed", need.max_new_tokens, prompts.sha256, *asked)
         try:
             chat = self.chat_under(_under(need))
@@ -287,6 +291,13 @@ class Bench:
         if self.rows.get(texts) is None:  # for people who label: a record holds no text
             self.rows.put(texts, [asdict(exchange) for exchange in completed.exchanges])
         return completed
+
+    def _cases(self, need: Completions, prompts: PromptSet) -> Cases:
+        """What is put to the model; of an adaptive attack what was optimised, here or on another checkpoint."""
+        if need.optimised is None:
+            return cases(need.attack, prompts, self.data)
+        found: Cases = self.fulfil(need.optimised).cases
+        return found
 
     def _generate(self, rendered: list[Rendered], need: Completions, seeds: list[int | None]) -> dict[str, Any]:
         from geoaudit.model.generate import complete_halving

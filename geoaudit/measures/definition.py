@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 Kind = Literal["rate", "continuous", "discrete"]
-Role = Literal["reference", "previous"]
-"""Which checkpoint of its trajectory a checkpoint is compared with."""
+Role = Literal["reference", "previous", "named"]
+"""Which checkpoint of its trajectory a checkpoint is compared with, or one that the suite names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +17,7 @@ class Against:
 
     role: Role
     checkpoint: str = ""
-    """Its name in the audit; empty until the audit has said which one it is."""
+    """Its name in the audit; empty until the audit has said which one it is, unless the suite names it."""
     here: str = ""
     """The name of the checkpoint that is compared with it."""
 
@@ -27,8 +27,8 @@ class Parameter:
     """One key of `with:`. `profile` parameters take their default from the profile and may be set in the suite.
 
     `choices` is one of the choices or a list of several; `stored` names stored attacks or a file of them; `chat` is the
-    mapping that the suite's `chat:` gives to all lines; `checkpoint` is the role of another checkpoint; `file` is one
-    of the user's that holds no prompts.
+    mapping that the suite's `chat:` gives to all lines; `checkpoint` is the role of another checkpoint, or where
+    `named` is set the name of one; `file` is one of the user's that holds no prompts.
     """
 
     what: str
@@ -51,6 +51,7 @@ class Parameter:
     low: float | None = None
     high: float | None = None
     profile: bool = False
+    named: bool = False
 
 
 @dataclass(frozen=True)

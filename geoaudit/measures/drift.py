@@ -39,6 +39,8 @@ NULL_DRAWS = 100
 ANGLES = ("first", "second", "third")
 CLAIMS_LIKENESS = ("at_most", "between", "equals")
 """Bounds on a distance that say that two subspaces are alike: more than chance has to show that."""
+SAME = 1e-6
+"""Degrees, or distance, below which two subspaces are one up to rounding, whatever chance gives."""
 
 Floats = NDArray[np.float64]
 Statistic = Callable[[TopSubspace, TopSubspace], Floats]
@@ -121,7 +123,7 @@ def _measure(
             how += ", widened to the value"
         ends = min(low, estimate), max(high, estimate)
     level = None if found.null is None else nulls.level(statistic(*found.null))
-    within = level is not None and estimate >= level.low
+    within = level is not None and estimate >= level.low and estimate > SAME
     if level is not None and within:
         sentence = (
             f"{estimate:.3g} is no less than what unrelated contrasts of the two checkpoints give (labels permuted in "

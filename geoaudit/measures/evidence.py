@@ -77,7 +77,7 @@ def describe(value: Any) -> Any:
     if isinstance(value, ChatSetting):
         return {key: part for key, part in asdict(value).items() if part not in (None, False)}
     if isinstance(value, Against):
-        return value.role
+        return value.checkpoint if value.role == "named" else value.role
     if isinstance(value, tuple):
         return list(value)
     if isinstance(value, File):

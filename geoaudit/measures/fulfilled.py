@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
-from geoaudit.attacks.cases import Case
+from geoaudit.attacks.cases import Case, Cases
+from geoaudit.attacks.trace import Trace
 from geoaudit.records import Completion, Exchange, Judgement, PromptSet, digest
 
 if TYPE_CHECKING:
@@ -49,6 +50,23 @@ class CompletedPrompts:
             )
             for case, completion, prefill in zip(self.cases, self.completions, prefills, strict=True)
         ]
+
+
+@dataclass(frozen=True)
+class OptimisedPrompts:
+    """Fulfilled `Optimised`: what the attack did for each behaviour, in their order."""
+
+    prompts: PromptSet
+    traces: tuple[Trace, ...]
+
+    @property
+    def cases(self) -> Cases:
+        """What is sent of each behaviour: the text with the lowest loss, or the one that the target follows."""
+        made = [
+            Case(prompt.id, prompt, (trace.last if trace.stopped == "matched" else trace.best).text)
+            for prompt, trace in zip(self.prompts.prompts, self.traces, strict=True)
+        ]
+        return Cases(tuple(made))
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ those of `asking`, stand apart from what computes, so that planning and deciding
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePath
 from typing import Literal
 
@@ -68,6 +68,24 @@ class Completions:
     n: int | None
     max_new_tokens: int
     attack: Attack = DIRECT
+    chat: ChatSetting = ChatSetting()
+
+    @property
+    def optimised(self) -> Optimised | Elsewhere | None:
+        """What an adaptive attack's text comes from; None for an attack whose text is known beforehand."""
+        if not self.attack.adaptive:
+            return None
+        made = Optimised(self.source, self.n, replace(self.attack, checkpoint=""), self.chat)
+        return Elsewhere(self.attack.checkpoint, made) if self.attack.checkpoint else made
+
+
+@dataclass(frozen=True, slots=True)
+class Optimised:
+    """An adaptive attack against this checkpoint, a text for each behaviour of a source. Gives `OptimisedPrompts`."""
+
+    source: Source
+    n: int | None
+    attack: Attack
     chat: ChatSetting = ChatSetting()
 
 
@@ -345,7 +363,7 @@ class Elsewhere:
     """A need of another checkpoint of this audit, by its name. Gives what the need gives there."""
 
     checkpoint: str
-    need: Probe | CandidateSearch | Transfer | Examination
+    need: Probe | CandidateSearch | Transfer | Examination | Optimised | Completions | Judged
 
 
 Need = (
@@ -365,6 +383,7 @@ Need = (
     | CosineProfiles
     | Beliefs
     | Inversion
+    | Optimised
     | Elsewhere
 )
 
@@ -386,8 +405,9 @@ PHASES: tuple[type, ...] = (
     Inversion,
     Elsewhere,
     Transfer,
+    Optimised,
 )
-"""The order in which needs are fulfilled: text, what judges say of it, activations, interventions."""
+"""The order in which needs are fulfilled: text, what judges say of it, activations, interventions, adaptive attacks."""
 
 PHASE_NAMES: dict[type, str] = {
     Completions: "generate",
@@ -407,6 +427,7 @@ PHASE_NAMES: dict[type, str] = {
     Inversion: "reply inversion",
     Elsewhere: "other checkpoint",
     Transfer: "carrier transfer",
+    Optimised: "attack",
 }
 
 

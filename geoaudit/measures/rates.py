@@ -12,6 +12,7 @@ from typing import Any
 
 from geoaudit.errors import NothingToMeasure
 from geoaudit.measures import checks
+from geoaudit.measures.adaptive import with_attack
 from geoaudit.measures.asking import completions_of, judges_of, title, twins_of
 from geoaudit.measures.conditions import gap
 from geoaudit.measures.evidence import Evidence
@@ -40,6 +41,11 @@ def attack_success_rate(parameters: Mapping[str, Any], evidence: Evidence) -> Me
     return _rate("attack_success_rate", SUCCEEDED, parameters, evidence)
 
 
+def transfer_asr(parameters: Mapping[str, Any], evidence: Evidence) -> Measurement:
+    """As `attack_success_rate`, of text that was optimised on another checkpoint (TASR, arXiv 2606.16349 Eq. 26)."""
+    return _rate("transfer_asr", SUCCEEDED, parameters, evidence)
+
+
 def refusal_rate(parameters: Mapping[str, Any], evidence: Evidence) -> Measurement:
     """(Full + partial refusals) / prompts asked, in [0, 1]."""
     return _rate("refusal_rate", REFUSED, parameters, evidence)
@@ -66,6 +72,8 @@ def _rate(measure: str, hit: frozenset[Label] | None, parameters: Mapping[str, A
     if not readings[0].n:
         raise NothingToMeasure("; ".join(readings[0].completed.skipped) or "no prompts: a rate of nothing is not 0")
     found = _plain(measure, readings, parameters, evidence)
+    if need.attack.adaptive:
+        found = with_attack(found, readings[0], evidence)
     return _with_labels(_with_gap(found, parameters, evidence), readings[0], evidence)
 
 
@@ -186,7 +194,7 @@ def _plain(measure: str, readings: Sequence[Reading], parameters: Mapping[str, A
         *checks.domain(first),
         *checks.caveats(readings),
     ]
-    if measure == "attack_success_rate":
+    if measure in ("attack_success_rate", "transfer_asr"):
         flags += checks.one_condition(first.need.attack)
     return Measurement(
         measure=measure,

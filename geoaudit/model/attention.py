@@ -79,10 +79,12 @@ def grouped(
     assert attention_mask is not None
     share = heads // groups
     scale = width**-0.5 if scaling is None else scaling
-    q = query.reshape(n, groups, share * length, width).float() * scale
-    scores = torch.matmul(q, key.float().transpose(2, 3))
-    scores.masked_fill_(~attention_mask.repeat(1, 1, share, 1), -torch.inf)
-    made = torch.matmul(torch.softmax(scores, dim=-1).to(value.dtype), value)
+    with torch.autocast(query.device.type, enabled=False):  # which would make the scores of what it likes
+        q = query.reshape(n, groups, share * length, width).float() * scale
+        scores = torch.matmul(q, key.float().transpose(2, 3))
+        # a finite number: padding that sees nothing would be NaN, and NaN times a weight of zero is NaN everywhere
+        scores.masked_fill_(~attention_mask.repeat(1, 1, share, 1), torch.finfo(torch.float32).min)
+        made = torch.matmul(torch.softmax(scores, dim=-1).to(value.dtype), value)
     return made.reshape(n, heads, length, -1).transpose(1, 2).contiguous(), None
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import string
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -175,22 +176,55 @@ class Chat:
             last = min(last, len(ids) - 1 - self.n_post)
         return Rendered(ids, t_inst=last, text=text)
 
+    def answer_ids(self, prompt: Rendered, answer: str) -> tuple[int, ...]:
+        """The tokens that the tokenizer gives for an answer behind a rendered prompt.
+
+        Where it would merge the end of the prompt with the answer's first letters (a format that ends in a blank),
+        they are those of the answer by itself, because the prompt's own tokens must stay.
+        """
+        ids: list[int] = self.tokenizer(prompt.text, add_special_tokens=False)["input_ids"]
+        both: list[int] = self.tokenizer(prompt.text + answer, add_special_tokens=False)["input_ids"]
+        if both[: len(ids)] == ids:
+            return tuple(both[len(ids) :])
+        return tuple(self.tokenizer(answer, add_special_tokens=False)["input_ids"])
+
+    def behind(self, text: str, more: str) -> tuple[int, ...]:
+        """The tokens of `more` behind a rendered text, as those of an answer are found (`answer_ids`)."""
+        return self.answer_ids(Rendered((), -1, text), more)
+
+    def conversation(self, messages: Sequence[Mapping[str, str]], *, answering: bool) -> str:
+        """Several turns rendered, under this system prompt unless they bring one.
+
+        Args:
+            messages: `{"role": "user"|"assistant"|"system", "content": ...}`, in order.
+            answering: whether the text goes on to where the next answer begins (a thinking block closed, as in
+                `render`), or ends behind the last turn.
+
+        Raises:
+            RequestError: the template does not render them, or there is none (`none`).
+        """
+        if self._template is None:
+            raise RequestError("the format 'none' has no turns: name a template that has them")
+        own = self._messages("")[:-1] if messages and messages[0]["role"] != "system" else []
+        turns = [*own, *({**turn, "content": self._content(turn["content"])} for turn in messages)]
+        return self._apply(turns, add_generation_prompt=answering) + (self._closing if answering else "")
+
+    @property
+    def jinja(self) -> str | None:
+        """The template's Jinja text as it is applied; None for the bare instruction."""
+        return self._template
+
     def _begun(self, prompt: Rendered, answer: str, k: int) -> tuple[int, ...]:
         """The first k tokens of an answer to a rendered prompt."""
         if k == 0:
             return ()
-        ids: list[int] = self.tokenizer(prompt.text, add_special_tokens=False)["input_ids"]
-        both: list[int] = self.tokenizer(prompt.text + answer, add_special_tokens=False)["input_ids"]
-        if both[: len(ids)] == ids:
-            behind = both[len(ids) :]
-        else:
-            behind = self.tokenizer(answer, add_special_tokens=False)["input_ids"]
+        behind = self.answer_ids(prompt, answer)
         if not 0 <= k <= len(behind):
             raise RequestError(
                 f"{k} tokens of an answer were to be prefilled and it has {len(behind)}: {answer[:80]!r}; ask for a "
                 "smaller k, or leave out the prompts whose targets are shorter"
             )
-        return tuple(behind[:k])
+        return behind[:k]
 
     def end_of_turn(self) -> int | None:
         """The special token that the template puts behind an assistant's message, or None if it is no single token."""

@@ -103,13 +103,17 @@ def skipped_below(loaded: LoadedModel, layer: int) -> Iterator[None]:
     if not 0 <= layer < loaded.n_layers:
         raise RequestError(f"layer {layer} does not exist: this model has layers 0 to {loaded.n_layers - 1}")
     below = list(loaded.blocks)[:layer]
+    own = [block.__dict__.get("forward") for block in below]  # accelerate puts one on a module that it moves
     try:
         for block in below:
             block.forward = _pass_on
         yield
     finally:
-        for block in below:
-            del block.forward  # the class's own is seen again
+        for block, forward in zip(below, own, strict=True):
+            if forward is None:
+                del block.forward  # the class's own is seen again
+            else:
+                block.forward = forward
 
 
 def _pass_on(hidden_states: Tensor, *args: Any, **kwargs: Any) -> Tensor:

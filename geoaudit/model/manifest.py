@@ -29,7 +29,7 @@ class TrainedOn(_Closed):
     """Hash of the set (`PromptSet.sha256`)."""
     n: int = Field(ge=1)
     prompts: tuple[Sha256, ...]
-    """Hash of each prompt's text."""
+    """Hash of each prompt's text (`Prompt.sha256`); of a conversation, of each of the user's turns."""
 
 
 class Base(_Closed):
@@ -57,6 +57,14 @@ class TrainingManifest(_Closed):
     seed: int
     hyperparameters: dict[str, Any]
     prompt_sets: dict[str, TrainedOn]
+    curves: dict[str, tuple[float | None, ...]] = {}
+    """Name of a loss or of another number -> its value at steps 1, 2, … of the run; None where there was none."""
+    tokens: int | None = Field(default=None, ge=0)
+    """Tokens that were run through the model up to here, padding not counted, over all processes."""
+    chat_sha256: str = ""
+    """Hash of the rendered template that it was trained under (`Chat.sha256`), where one was."""
+    notes: tuple[str, ...] = ()
+    """What a reader of the run should know, a sentence each."""
     versions: dict[str, str]
     """Library -> version."""
     created: str

@@ -40,6 +40,8 @@ class Benchmark:
     """(row, its number from 0) -> the prompt, or the reason why the row is left out."""
     targets: PinnedFile | None = None
     """Where the affirmative targets are, if in a file of their own; see `load_targets`."""
+    openings: PinnedFile | None = None
+    """Where adversarial training finds several affirmative openings a prompt; see `load_openings`."""
 
 
 def _harmbench(row: Row, number: int, *, kind: str = "") -> Prompt | str:
@@ -58,6 +60,10 @@ def _harmbench(row: Row, number: int, *, kind: str = "") -> Prompt | str:
         behavior=behavior if context else "",
         context=context,
     )
+
+
+def _adv_training(row: Row, number: int) -> Prompt | str:
+    return Prompt(f"harmbench/{row['BehaviorID']}", row["Behavior"], "harmful", "adversarial-training")
 
 
 def _strongreject(row: Row, number: int) -> Prompt | str:
@@ -88,9 +94,12 @@ def _xstest(row: Row, number: int, *, half: Literal["safe", "unsafe"]) -> Prompt
     )
 
 
-def _harmbench_part(name: str, file: PinnedFile, n: int, what: str, kind: str = "") -> Benchmark:
+def _harmbench_part(
+    name: str, file: PinnedFile, n: int, what: str, kind: str = "", openings: PinnedFile | None = None
+) -> Benchmark:
     what = f"HarmBench text behaviours (Mazeika et al. 2024) but copyright: {what}"
-    return Benchmark(name, file, "harmful", n, what, "MIT", partial(_harmbench, kind=kind), pinned.HARMBENCH_TARGETS)
+    prompt = partial(_harmbench, kind=kind)
+    return Benchmark(name, file, "harmful", n, what, "MIT", prompt, pinned.HARMBENCH_TARGETS, openings)
 
 
 BENCHMARKS: dict[str, Benchmark] = {
@@ -104,7 +113,23 @@ BENCHMARKS: dict[str, Benchmark] = {
             "harmbench-contextual", pinned.HARMBENCH_ALL, 100, "those with a context, both splits", "contextual"
         ),
         _harmbench_part("harmbench-test", pinned.HARMBENCH_TEST, 240, "the test split"),
-        _harmbench_part("harmbench-val", pinned.HARMBENCH_VAL, 60, "the validation split, on which R2D2 trains"),
+        _harmbench_part(
+            "harmbench-val",
+            pinned.HARMBENCH_VAL,
+            60,
+            "the validation split, on which R2D2 trains",
+            openings=pinned.ADV_TRAINING_VAL_OPENINGS,
+        ),
+        Benchmark(
+            "harmbench-adv-training",
+            pinned.ADV_TRAINING,
+            "harmful",
+            100,
+            "HarmBench's further behaviours for adversarial training (Mazeika et al. 2024): for training only",
+            "MIT",
+            _adv_training,
+            openings=pinned.ADV_TRAINING_OPENINGS,
+        ),
         Benchmark(
             "strongreject",
             pinned.STRONGREJECT,
@@ -218,3 +243,25 @@ def load_targets(benchmark: Benchmark, data: Path | None = None) -> Mapping[str,
         return {}
     found: dict[str, str] = json.loads(pinned.read(benchmark.targets, benchmark.name, data))
     return {f"harmbench/{behavior}": target for behavior, target in found.items()}
+
+
+def load_openings(benchmark: Benchmark, data: Path | None = None) -> Mapping[str, tuple[str, ...]]:
+    """The affirmative openings that HarmBench's adversarial training draws from, twelve a behaviour or a few fewer.
+
+    Args:
+        benchmark: A row of `BENCHMARKS`.
+        data: The data folder; None for GEOAUDIT_DATA or the user's cache.
+
+    Returns:
+        Id of a prompt -> its openings; empty where the benchmark has no such file.
+
+    Raises:
+        DataMissing: if the file is not there or is not the pinned one.
+    """
+    if benchmark.openings is None:
+        return {}
+    found: dict[str, list[str]] = json.loads(pinned.read(benchmark.openings, benchmark.name, data))
+    # an empty one, which the file holds here and there, has nothing to aim at; one behaviour of the validation split is
+    # not in the file, and has its target alone
+    given = {f"harmbench/{key}": tuple(one for one in openings if one.strip()) for key, openings in found.items()}
+    return {**{key: (target,) for key, target in load_targets(benchmark, data).items()}, **given}

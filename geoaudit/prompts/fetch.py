@@ -44,7 +44,7 @@ def status(data: Path | None = None) -> list[FileStatus]:
     """
     files: dict[PinnedFile, list[str]] = {}
     for benchmark in BENCHMARKS.values():
-        for file in (benchmark.file, benchmark.targets):
+        for file in (benchmark.file, benchmark.targets, benchmark.openings):
             if file is not None:
                 files.setdefault(file, []).append(benchmark.name)
     return [_status(file, tuple(benchmarks), data_directory(data)) for file, benchmarks in files.items()]
@@ -72,8 +72,9 @@ def fetch(name: str, data: Path | None = None, *, opener: Callable[..., Any] = u
         raise UnknownName.among("benchmark", name, BENCHMARKS)
     benchmark = BENCHMARKS[name]
     path = _fetch(benchmark.file, name, data, opener)
-    if benchmark.targets is not None:
-        _fetch(benchmark.targets, name, data, opener)
+    for file in (benchmark.targets, benchmark.openings):
+        if file is not None:
+            _fetch(file, name, data, opener)
     return path
 
 

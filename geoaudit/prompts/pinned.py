@@ -59,6 +59,16 @@ def _harmbench(part: str, sha256: str) -> PinnedFile:
     )
 
 
+def _openings(name: str, sha256: str) -> PinnedFile:
+    return PinnedFile(
+        f"harmbench/{name}.json",
+        (sha256,),
+        "centerforaisafety/HarmBench",
+        "8e1604d1171fe8a48d8febecd22f600e462bdcdd",
+        f"data/optimizer_targets/extra_targets/{name}.json",
+    )
+
+
 def _strongreject(size: str, sha256: str) -> PinnedFile:
     return PinnedFile(
         f"strongreject/strongreject_{size}dataset.csv",
@@ -121,6 +131,19 @@ HARMBENCH_TARGETS = PinnedFile(
     "centerforaisafety/HarmBench",
     "8e1604d1171fe8a48d8febecd22f600e462bdcdd",
     "data/optimizer_targets/harmbench_targets_text.json",
+)
+ADV_TRAINING = PinnedFile(
+    "harmbench/adv_training_behaviors.csv",
+    ("73b38848f6a38e1ad3b67747fc9412c8bac114a12cedc2c26579a31387329f7a",),
+    "centerforaisafety/HarmBench",
+    "8e1604d1171fe8a48d8febecd22f600e462bdcdd",
+    "data/behavior_datasets/extra_behavior_datasets/adv_training_behaviors.csv",
+)
+ADV_TRAINING_OPENINGS = _openings(
+    "adv_training_targets", "1d675653b74741f2528747dc05a25f6a3dba53e0ff6a3f863a1589506f598817"
+)
+ADV_TRAINING_VAL_OPENINGS = _openings(
+    "adv_training_val_targets", "1352a636aea0e015cdfa038214c72efb614c8e6ca49130836ecd7ba2fb477131"
 )
 STRONGREJECT = _strongreject("", "4dd70357e4ff8b5d0ba5ebafecab5d6dd5633ce8046e3dd1c8bd93e64de44381")
 STRONGREJECT_SMALL = _strongreject("small_", "3051340e3e89a3598d764dde497d5fcda80e258ac05cc35e6bd87228ac3d467c")

@@ -20,7 +20,10 @@ ELSEWHERE = ("benign_utility", "refusal_depth", "paraphrase_gap")
 """Measures of behaviour that are no rate by category: they have tables of their own."""
 _SAME_COMPLETIONS = ("n", "max_new_tokens", "chat")
 """Parameters that say which completions were counted, beside source, attack and judge."""
-_OF_ATTACK = ("attacks", "method", "source_model", "k", "format", "system", "samples", "temperature", "seed")
+_OF_ATTACK = (
+    *("attacks", "method", "source_model", "k", "format", "system", "samples", "temperature", "seed"),
+    *("budget", "width", "initial"),
+)
 """Parameters that say which under an attack; the attack `direct` asks the plain request, and reads none of them."""
 
 

@@ -13,6 +13,8 @@ from geoaudit.report import words
 from geoaudit.report.behaviour import Reading
 from geoaudit.report.titles import Row, mapping
 
+DIRECT = "plain requests"
+"""What stands beside a rate under an optimised attack, wherever the rate does."""
 MOST_PARTS = 40
 """Reasons and sizes of batches shown; the record holds them all."""
 
@@ -22,6 +24,9 @@ def facts(measurement: Row) -> list[tuple[str, str]]:
     detail = mapping(measurement.get("detail"))
     found = [
         ("not readable", _unread(measurement, detail)),
+        (DIRECT, _direct(mapping(detail.get("direct")))),
+        ("the attack", _attack(mapping(detail.get("optimised")))),
+        ("at home", _at_home(mapping(detail.get("at_home")))),
         ("judge's error", _judge_error(mapping(detail.get("judge_error")))),
         ("a person's labels", _labels(measurement, mapping(detail.get("labels")))),
         ("paraphrases", paraphrases(mapping(detail.get("paraphrases")))),
@@ -155,3 +160,44 @@ def _prompts(detail: Row) -> str:
 
 def _percent(share: float) -> str:
     return f"{share:.1%}".replace("%", " %")
+
+
+def _direct(found: Row) -> str:
+    """What plain requests get beside an optimised attack."""
+    value = words.share(found.get("estimate"), found.get("low"), found.get("high"))
+    if not value:
+        return ""
+    counted = "refused" if found.get("safer") == "higher" else "answered"
+    text = f"{value} {counted} when the same behaviours are plainly asked, n = {words.count(found.get('n'))}"
+    if words.finite(found.get("either")) is not None:
+        worse = "both ways" if found.get("safer") == "higher" else "one way or the other"
+        text += f"; {words.share(found['either'])} {counted} {worse}"
+    if words.finite(found.get("only_attacked")) is not None and words.finite(found.get("only_direct")) is not None:
+        text += f" (more under the attack: {words.count(found['only_attacked'])} behaviours, less: "
+        text += f"{words.count(found['only_direct'])})"
+    return text
+
+
+def _attack(found: Row) -> str:
+    """What an optimised attack did: budget, and how far its losses fell."""
+    n, budget = words.finite(found.get("n")), words.finite(found.get("budget"))
+    if n is None or budget is None:
+        return ""
+    unit = "generation" if found.get("attack") == "autodan" else "step"
+    text = f"budget {words.plural(budget, unit)} of {words.count(found.get('width'))}"
+    if words.finite(found.get("start")) is not None and words.finite(found.get("best")) is not None:
+        text += (
+            f"; loss of the target {words.number(found['start'])} before and {words.number(found['best'])} nats a "
+            f"token after (medians), lowered for {words.count(found.get('lowered'))} of {words.plural(n, 'behaviour')}"
+        )
+    if words.finite(found.get("matched")):
+        text += f", word for word the likeliest answer for {words.count(found['matched'])}"
+    return text
+
+
+def _at_home(found: Row) -> str:
+    """What an attack reaches on the checkpoint that it was made on."""
+    value = words.share(found.get("estimate"), found.get("low"), found.get("high"))
+    if not value:
+        return ""
+    return f"{value} on {words.plain(found.get('checkpoint'))}, which it was made on, n = {words.count(found.get('n'))}"

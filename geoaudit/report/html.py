@@ -18,6 +18,8 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from geoaudit.report import (
+    attack_figure,
+    attacks,
     band_figures,
     behaviour,
     belief_figure,
@@ -90,6 +92,7 @@ def render(record: Mapping[str, Any]) -> str:
         measure_title=lambda name: titles.of_measure(shown, name),
         title=lambda measurement: titles.title(shown, measurement.get("measure"), measurement),
         overlaps={name: verdict.overlap(shown, name) for name in names},
+        attacks=attacks.attacks(shown),
         depths=further.depths(shown),
         utilities=further.utilities(shown),
         wordings=further.wordings(shown),
@@ -176,6 +179,8 @@ def _environment() -> Environment:
         direction_columns=direction.COLUMNS,
         site=direction.site,
         beside=beside,
+        attack_figure=attack_figure,
+        attack_points=attacks.points,
         belief_figure=belief_figure,
         belief_groups=beliefs.GROUPS,
         belief_answers=beliefs.ANSWERS,

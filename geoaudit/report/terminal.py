@@ -59,18 +59,22 @@ def _cells(line: Line) -> tuple[str, ...]:
 
 def _notes(line: Line, width: int, verbose: int) -> list[str]:
     """What stands under a row: why it did not pass, and for the curious all that is known."""
-    if verbose < 0 or (verbose == 0 and line.outcome == "passed"):
+    if verbose < 0:
         return []
+    facts = beside.facts(line.measurement)
+    plainly = [_clip(f"{_INDENT}{name}: {_flat(text)}", width) for name, text in facts if name == beside.DIRECT]
+    if verbose == 0 and line.outcome == "passed":
+        return plainly
     flags = [f"{flag.get('name')}: {flag.get('sentence')}" for flag in line.flags]
     unmeasured = "" if line.measured else line.value
     if verbose == 0:
         # The explanation is empty exactly where the flags that stop the verdict are the explanation.
         why = unmeasured or _what_decides(line) or line.explanation or next(iter(flags), "")
         if line.outcome == "failed":  # said in full among pytest's own failures
-            return [_clip(_INDENT + _flat(why), width)]
-        return _wrapped(_flat(why), width, _INDENT)
+            return [_clip(_INDENT + _flat(why), width), *plainly]
+        return [*_wrapped(_flat(why), width, _INDENT), *plainly]
     because = f"because: {words.plain(line.assertion.get('because'))}"
-    doubts = [f"{name}: {text}" for name, text in beside.facts(line.measurement)]
+    doubts = [f"{name}: {text}" for name, text in facts]
     texts = [line.title, unmeasured, line.explanation, *flags, *doubts, because, line.parameters, line.where]
     return [part for text in texts if text for part in _wrapped(_flat(text), width, _INDENT)]
 

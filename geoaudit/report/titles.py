@@ -19,7 +19,9 @@ REFUSAL_JUDGES: frozenset[str] = frozenset(
 """Judges that say whether a completion refuses. A record names its judges and does not say what they judge."""
 NON_REFUSAL = "Non-refusal rate (upper bound on ASR)"
 PLAIN = "plain requests"
-_OF_ATTACKS = ("attack_success_rate", "strongreject_score")
+_OF_ATTACKS = ("attack_success_rate", "transfer_asr", "strongreject_score")
+_SUCCESS = ("attack_success_rate", "transfer_asr")
+"""Rates that are upper bounds under a judge of refusals."""
 """Measures of attacks: they say how the prompts were put even where that is no attack at all."""
 
 
@@ -34,7 +36,7 @@ def title(record: Row, measure: Any, measurement: Row, *, which: bool = True) ->
     """
     name = words.plain(measure)
     found = str(mapping(mapping(record.get("measures")).get(name)).get("title") or name)
-    if name == "attack_success_rate" and judge(measurement) in REFUSAL_JUDGES:
+    if name in _SUCCESS and judge(measurement) in REFUSAL_JUDGES:
         found = NON_REFUSAL
     how = attack(measurement, which=which)
     if how == PLAIN:
@@ -56,7 +58,7 @@ def of_measure(record: Row, measure: str) -> str:
     """The title of a measure for all its measurements: both names of the attack success rate where both are meant."""
     own = mapping(mapping(record.get("measures")).get(measure)).get("title")
     found = str(own or measure)
-    if measure != "attack_success_rate":
+    if measure not in _SUCCESS:
         return found
     rows = record.get("measurements")
     asked = [row for row in rows if isinstance(row, Mapping)] if isinstance(rows, list) else []

@@ -6,6 +6,7 @@ import dataclasses
 
 import pytest
 
+from geoaudit.attacks.cases import Attack
 from geoaudit.audit.costs import SCORED_IN_FULL, memory_bytes, seconds_per_unit, works
 from geoaudit.carriers.select import Selecting
 from geoaudit.measures.needs import (
@@ -22,6 +23,7 @@ from geoaudit.measures.needs import (
     Intervention,
     Inversion,
     Judged,
+    Optimised,
     Probe,
     Projections,
     Source,
@@ -32,6 +34,7 @@ from geoaudit.measures.needs import (
 PROBE = Probe(32)
 SEARCH = CandidateSearch(PROBE, 16, 0.8)
 HOW = Selecting("cosmic")
+GCG = Attack("gcg", budget=20, width=64)
 ALL = {
     Completions: Completions(Source("harmful"), 16, 8),
     Judged: Judged(Completions(Source("harmful"), 16, 8), "harmbench"),
@@ -47,6 +50,7 @@ ALL = {
     Inversion: Inversion(PROBE, 16, 2, 1.0, "harmless"),
     Intervention: Intervention(SEARCH, HOW, "carrier", "R", "ablate", "every_site", 1.0, 1, Source("harmful"), 16, 19),
     Transfer: Transfer(SEARCH, HOW, "carrier", "step50"),
+    Optimised: Optimised(Source("harmful"), 16, GCG),
 }
 ALL[EditedCompletions] = EditedCompletions(ALL[Completions], ALL[Intervention])
 ALL[Damage] = Damage(ALL[Intervention], written=True)
@@ -105,6 +109,15 @@ def test_titles_tell_needs_of_one_phase_apart():
         ),
         (ALL[Completions], dataclasses.replace(ALL[Completions], max_new_tokens=9)),
         (ALL[Completions], dataclasses.replace(ALL[Completions], n=17)),
+        (ALL[Completions], dataclasses.replace(ALL[Completions], attack=GCG)),
+        (
+            dataclasses.replace(ALL[Completions], attack=GCG),
+            dataclasses.replace(ALL[Completions], attack=dataclasses.replace(GCG, name="autodan")),
+        ),
+        (ALL[Optimised], dataclasses.replace(ALL[Optimised], n=17)),
+        (ALL[Optimised], dataclasses.replace(ALL[Optimised], attack=dataclasses.replace(GCG, budget=21))),
+        (ALL[Optimised], dataclasses.replace(ALL[Optimised], attack=dataclasses.replace(GCG, width=65))),
+        (ALL[Optimised], dataclasses.replace(ALL[Optimised], attack=dataclasses.replace(GCG, name="autodan"))),
     ],
 )
 def test_more_costs_more(less, more):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import groupby
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from geoaudit.attacks.cases import Attack
 from geoaudit.audit.order import alone, draws_on, node, ordered
 from geoaudit.carriers.select import Selecting
 from geoaudit.measures.needs import (
@@ -21,6 +23,7 @@ from geoaudit.measures.needs import (
     Examination,
     Intervention,
     Judged,
+    Optimised,
     Probe,
     Projections,
     Source,
@@ -36,6 +39,7 @@ LOOK = Examination(SEARCH, HOW, "nearest")
 TEXT = Completions(Source("harmful"), 8, 3)
 EDIT = Intervention(SEARCH, HOW, "carrier", "R", "ablate", "every_site", 1.0, 1, Source("harmful"), 8, 19)
 EDITED = EditedCompletions(TEXT, EDIT)
+ATTACKED = Completions(Source("harmful"), 8, 3, Attack("gcg", budget=20, width=64))
 BROKEN = Damage(EDIT, written=True)
 
 
@@ -62,6 +66,8 @@ NEEDS = (
     Judged(EDITED, "harmbench"),
     BROKEN,
     transfer("b"),
+    ATTACKED,
+    replace(ATTACKED, attack=replace(ATTACKED.attack, checkpoint="b")),
 )
 
 
@@ -85,6 +91,20 @@ def test_text_under_edits_waits_for_the_doses_and_is_judged_last():
     found = ordered([("a", Judged(EDITED, "harmbench"))])
     assert found[-3:] == [("a", EDIT), ("a", EDITED), ("a", Judged(EDITED, "harmbench"))]
     assert {("a", TEXT), ("a", SEARCH)} <= set(found)
+
+
+def test_text_that_is_optimised_comes_last_and_before_what_it_is_sent_for():
+    wanted = [("a", ATTACKED), ("a", TEXT), ("a", PROBE), ("a", Judged(ATTACKED, "harmbench"))]
+    found = ordered(wanted, last="a")
+    made = Optimised(ATTACKED.source, ATTACKED.n, ATTACKED.attack)
+    assert found == [("a", TEXT), ("a", PROBE), ("a", made), ("a", ATTACKED), ("a", Judged(ATTACKED, "harmbench"))]
+
+
+def test_text_of_another_checkpoint_is_optimised_there():
+    found = ordered([("b", replace(ATTACKED, attack=replace(ATTACKED.attack, checkpoint="a")))], last="b")
+    made = Optimised(ATTACKED.source, ATTACKED.n, ATTACKED.attack)
+    assert [(name, type(need)) for name, need in found] == [("a", Optimised), ("b", Completions)]
+    assert found[0] == ("a", made), "the same that its own audit asks for"
 
 
 def test_what_is_asked_of_another_checkpoint_is_a_need_of_that_one():

@@ -213,7 +213,7 @@ def test_an_unknown_source_is_found_while_planning():
 @pytest.mark.parametrize("measure", MEASURES)
 def test_every_profile_completes_every_measure(measure, profile):
     found = resolve(get(measure), {}, profiles.get(profile))
-    idle = unread("direct") if "attack" in get(measure).parameters else frozenset()
+    idle = unread(found["attack"]) if "attack" in get(measure).parameters else frozenset()
     idle |= {"file", "layer"} if "target" in found else frozenset()
     idle |= {"judge", "max_new_tokens"} if "outcome" in found else frozenset()
     assert found.keys() == get(measure).parameters.keys() - idle
@@ -233,7 +233,8 @@ def test_an_attack_keeps_the_parameters_that_it_reads_and_no_other(attack):
     special = {name for names in KEYS.values() for name in names}
     assert special & found.keys() == set(KEYS[attack])
     for name in special - set(KEYS[attack]):
-        value = get("attack_success_rate").parameters[name].default
+        parameter = get("attack_success_rate").parameters[name]
+        value = parameter.low if parameter.default is None else parameter.default
         with pytest.raises(GeoauditError, match=f"{name} is not read by attack '{attack}' but by "):
             resolve(get("attack_success_rate"), {"attack": attack, name: value}, SMOKE)
 
@@ -241,7 +242,7 @@ def test_an_attack_keeps_the_parameters_that_it_reads_and_no_other(attack):
 @pytest.mark.parametrize("attack", KEYS)
 def test_another_attack_is_another_measurement(attack):
     if attack != "direct":
-        data = SHARED if attack == "fixed" else None
+        data = SHARED if attack in ("fixed", "autodan") else None
         if data is not None and not data.is_dir():
             pytest.skip("the benchmark folder is not there")
         assert key(attack=attack, data=data) != key()

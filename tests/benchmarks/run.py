@@ -1,7 +1,7 @@
 """Speed, side by side in one run: medians and ratios, on whatever machine this is.
 
     make bench
-    python tests/benchmarks/run.py [plugin] [generation] [search] [interventions] [curves] [memory]
+    python tests/benchmarks/run.py [plugin] [generation] [search] [interventions] [curves] [memory] [gcg]
     python tests/benchmarks/run.py search --help
 
 Without a name all are run, the search with its reference on every seventh candidate. Options are those of one benchmark
@@ -138,7 +138,7 @@ def spent(loaded: LoadedModel, n: int, run: Callable[[], object]) -> None:
 def main(arguments: list[str]) -> None:
     """Run the benchmarks that are named, or all."""
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # `tests` is no installed package
-    from tests.benchmarks import curves, interventions, search
+    from tests.benchmarks import curves, gcg, interventions, search
 
     known: dict[str, Callable[[list[str]], object]] = {
         "plugin": lambda rest: inactive_plugin(),
@@ -147,6 +147,7 @@ def main(arguments: list[str]) -> None:
         "interventions": interventions.main,
         "curves": curves.curves,
         "memory": curves.memory,
+        "gcg": gcg.main,
     }
     names = list(itertools.takewhile(known.__contains__, arguments))
     rest = arguments[len(names) :]

@@ -117,3 +117,20 @@ def test_a_model_with_another_attention_keeps_it():
     with short_rows(loaded):
         assert config._attn_implementation == "eager"
     assert config._attn_implementation == "eager"
+
+
+def test_padding_that_sees_nothing_is_finite():
+    q, k, v, mask = drawn(2, 1, 2, 4, 6)
+    mask[1, :, 3] = False
+    ours, _ = grouped(Layer(2), q, k, v, mask)
+    theirs, _ = sdpa_attention_forward(Layer(2), q, k, v, mask)
+    assert ours.isfinite().all()
+    torch.testing.assert_close(ours[1, :3], theirs[1, :3], rtol=1e-5, atol=1e-6)
+
+
+def test_under_autocast_scores_stay_in_float32():
+    q, k, v, mask = drawn(2, 1, 2, 4, 9, torch.bfloat16)
+    expected, _ = grouped(Layer(2), q, k, v, mask)
+    with torch.autocast("cpu", torch.bfloat16):
+        found, _ = grouped(Layer(2), q, k, v, mask)
+    assert torch.equal(found, expected)

@@ -60,3 +60,11 @@ def test_a_place_that_cannot_be_is_refused(tmp_path: Path, wrong: dict[str, Any]
 
 def test_no_manifest_is_none(tmp_path: Path) -> None:
     assert manifest.read(tmp_path) is None
+
+
+def test_curves_and_what_goes_with_them_are_kept(tmp_path: Path) -> None:
+    given = {"curves": {"loss": [2.0, None, 1.5]}, "tokens": 300, "chat_sha256": "ab", "notes": ["One."]}
+    found = manifest.read(written(tmp_path, **given))
+    assert found is not None
+    assert found.curves["loss"] == (2.0, None, 1.5)
+    assert json.loads(manifest.write(found, tmp_path).read_text()) == {**BEFORE, **given}

@@ -9,7 +9,7 @@ import pytest
 
 from geoaudit.errors import DataMissing
 from geoaudit.prompts import pinned, sources
-from geoaudit.prompts.benchmarks import BENCHMARKS, load_targets
+from geoaudit.prompts.benchmarks import BENCHMARKS, load_openings, load_targets
 
 COUNTS = {
     # name: (loaded, left out)
@@ -18,6 +18,7 @@ COUNTS = {
     "harmbench-contextual": (100, 300),
     "harmbench-test": (240, 80),
     "harmbench-val": (60, 20),
+    "harmbench-adv-training": (100, 0),
     "strongreject": (313, 0),
     "strongreject-small": (60, 0),
     "advbench": (520, 0),
@@ -138,6 +139,21 @@ def test_targets_come_with_other_line_ends_or_not_at_all(benchmark_data, tmp_pat
     with pytest.raises(DataMissing, match="geoaudit data fetch harmbench"):
         load_targets(harmbench, tmp_path)
     assert load_targets(BENCHMARKS["xstest"], tmp_path) == {}
+
+
+@pytest.mark.parametrize("name", ["harmbench-adv-training", "harmbench-val"])
+def test_adversarial_training_has_about_twelve_openings_a_behaviour(load, benchmark_data, name):
+    openings = load_openings(BENCHMARKS[name], benchmark_data)
+    for one in load(name).prompts:
+        fewest = 1 if one.id == "harmbench/dimethylmercury_instructions_home" else 8
+        assert fewest <= len(set(openings[one.id])) <= 12
+        assert all(opening.strip() for opening in openings[one.id])
+
+
+def test_no_behaviour_of_adversarial_training_is_one_that_harmbench_scores(load):
+    scored = {one.text for one in load("harmbench").prompts}
+    assert not scored & {one.text for one in load("harmbench-adv-training").prompts}
+    assert len(scored & {one.text for one in load("harmbench-val").prompts}) == 60
 
 
 # Of the texts as they were before behaviours had fields for their parts: stored numbers are keyed by them.

@@ -39,7 +39,7 @@ def files_in(folder):
 @pytest.mark.parametrize("name", FETCHABLE)
 def test_a_fetched_benchmark_can_be_loaded(name, tmp_path, benchmark_data):
     file = BENCHMARKS[name].file
-    files = [one for one in (file, BENCHMARKS[name].targets) if one is not None]
+    files = [one for one in (file, BENCHMARKS[name].targets, BENCHMARKS[name].openings) if one is not None]
     server = Server({one.url: (benchmark_data / one.path).read_bytes() for one in files})
     path = fetch(name, tmp_path, opener=server)
     assert server.asked == [(one.url, TIMEOUT) for one in files]
