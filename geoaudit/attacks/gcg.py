@@ -44,6 +44,8 @@ class State:
     """Steps done."""
     matched: bool = False
     """Whether every token of the target is the likeliest at its place."""
+    before: float | None = None
+    """Loss of the string that the last step began with, on the weights of that step; None before the first."""
 
 
 def start(loaded: LoadedModel, aims: Sequence[Aim], settings: GCG, initial: Sequence[str] | None = None) -> list[State]:
@@ -281,7 +283,7 @@ def _sendable(
 
 def _chosen(state: State, own: Sequence[Written], found: Losses, settings: GCG) -> State:
     """The state after a step."""
-    stay = replace(state, step=state.step + 1)
+    stay = replace(state, step=state.step + 1, before=state.loss)
     if not own:
         return stay
     ranked = found.losses.nan_to_num(torch.inf)
@@ -291,7 +293,7 @@ def _chosen(state: State, own: Sequence[Written], found: Losses, settings: GCG) 
     loss, matched = _finite(float(found.losses[best])), bool(found.matched[best])
     if settings.keeps_best and loss >= state.loss and not (settings.early_stop and matched):
         return stay
-    return State(state.aim, own[best].ids, own[best].suffix, loss, state.step + 1, matched)
+    return State(state.aim, own[best].ids, own[best].suffix, loss, state.step + 1, matched, state.loss)
 
 
 def _shared(ids: tuple[int, ...], base: tuple[int, ...]) -> int:

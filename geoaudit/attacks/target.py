@@ -18,6 +18,7 @@ from torch import Tensor
 from geoaudit.attacks.passes import Kept, Row, run
 from geoaudit.attacks.scoring import Losses, Put, losses
 from geoaudit.errors import RequestError
+from geoaudit.model.batches import TOKENS_OF_A_PASS
 from geoaudit.model.loaded import LoadedModel
 
 _PROBE = "Tell me about kittens."
@@ -97,7 +98,8 @@ def text_losses(loaded: LoadedModel, aims: Sequence[Aim], texts: Sequence[str]) 
 
 @torch.no_grad()
 def begun(loaded: LoadedModel, heads: Sequence[tuple[int, ...]]) -> tuple[Kept | None, list[int]]:
-    """Keys and values of what several groups of rows begin with; what all of them share is computed once.
+    """Keys and values of what several groups of rows begin with; what all of them share is computed once
+    where that saves more than a pass costs.
 
     Args:
         loaded: the model.
@@ -110,6 +112,8 @@ def begun(loaded: LoadedModel, heads: Sequence[tuple[int, ...]]) -> tuple[Kept |
     if not any(unique):
         return None, [0] * len(heads)
     same = _shared(unique) if len(unique) > 1 else 0
+    if same * (len(unique) - 1) <= TOKENS_OF_A_PASS:
+        same = 0  # a pass of its own costs more than computing it for each
     root = run(loaded, [Row(unique[0][:same])], keep=True)[1] if same else None
     # a row has a token at least: an empty head gets any, which nothing reads
     rows = [Row(head[same:] or (0,), same) for head in unique]

@@ -8,6 +8,7 @@ training pass and later audits are rendered by one `Chat` and tokenised from end
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -75,13 +76,19 @@ def attack_cases(
         settings: of the attack; `steps` of them are made.
     """
     aims = [Aim(case.id, case.request, case.target) for case in cases]
-    started = gcg.start(loaded, aims, settings, [case.suffix for case in cases])
+    if settings.steps:  # the first step finds the loss of what it begins with
+        started = [gcg.State(aim, (), case.suffix, math.nan) for aim, case in zip(aims, cases, strict=True)]
+    else:
+        started = gcg.start(loaded, aims, settings, [case.suffix for case in cases])
     states = [replace(state, step=case.steps) for state, case in zip(started, cases, strict=True)]
-    for _ in range(settings.steps):
+    before = [state.loss for state in states]
+    for number in range(settings.steps):
         states = gcg.step(loaded, states, settings)
+        if not number:
+            before = [math.nan if state.before is None else state.before for state in states]
     return [
-        Attacked(place, first.loss, last.loss, last.suffix, settings.steps)
-        for place, first, last in zip(places, started, states, strict=True)
+        Attacked(place, first, last.loss, last.suffix, settings.steps)
+        for place, first, last in zip(places, before, states, strict=True)
     ]
 
 

@@ -216,9 +216,9 @@ def test_a_candidate_that_matches_ends_the_search_even_if_another_has_a_lower_lo
     for monotone in (True, False):
         settings = replace(SMALL, monotone=monotone, early_stop=True)
         after = gcg._chosen(state, own, found, settings)
-        assert (after.suffix, after.loss, after.step, after.matched) == ("house", 2.0, 5, True)
+        assert (after.suffix, after.loss, after.step, after.matched, after.before) == ("house", 2.0, 5, True, 0.5)
     assert gcg._chosen(state, own, found, replace(SMALL, monotone=False)).suffix == "car"
-    assert gcg._chosen(state, own, found, SMALL) == replace(state, step=5)
+    assert gcg._chosen(state, own, found, SMALL) == replace(state, step=5, before=0.5)
 
 
 def test_where_no_candidate_keeps_its_tokens_all_are_taken_with_those_of_their_text():
