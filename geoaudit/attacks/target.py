@@ -98,8 +98,9 @@ def text_losses(loaded: LoadedModel, aims: Sequence[Aim], texts: Sequence[str]) 
 
 @torch.no_grad()
 def begun(loaded: LoadedModel, heads: Sequence[tuple[int, ...]]) -> tuple[Kept | None, list[int]]:
-    """Keys and values of what several groups of rows begin with; what all of them share is computed once
-    where that saves more than a pass costs.
+    """Keys and values of what several groups of rows begin with.
+
+    What all of them share is computed once where that saves more than a pass costs.
 
     Args:
         loaded: the model.

@@ -12,11 +12,11 @@ from geoaudit.training.recipe import read
 FOLDER = Path(__file__).parents[2] / "examples" / "recipes"
 
 
-def test_the_laptops_recipe_attacks_a_little_and_mixes_in_plain_requests():
+def test_the_laptops_recipe_attacks_a_little():
     one = read(FOLDER / "smollm2-cpu-r2d2.yaml")
     assert (one.recipe, one.base) == ("r2d2", "smollm2-135m")
     assert (one.r2d2.updated, one.r2d2.gcg_steps, one.r2d2.width) == (2, 2, 16)
-    assert one.r2d2.plain > 0
+    assert one.r2d2.plain == 0, "as published"
     assert one.r2d2.behaviors == ("tune-harmful",), "nothing that an audit scores, and nothing to fetch"
     assert len(one.r2d2.refusals) > 1
     assert one.saved[0] >= 10
