@@ -54,3 +54,4 @@ def main(folder: str, out: Path) -> None:
 
 if __name__ == "__main__":
     main(sys.argv[1], Path(sys.argv[2]))
+    torch.distributed.destroy_process_group()  # whose threads would abort a process that ends
