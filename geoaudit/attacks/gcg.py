@@ -291,7 +291,7 @@ def _chosen(state: State, own: Sequence[Written], found: Losses, settings: GCG) 
         ranked = ranked.where(found.matched, torch.inf)  # the search ends with a string that matches
     best = int(ranked.argmin())
     loss, matched = _finite(float(found.losses[best])), bool(found.matched[best])
-    if settings.keeps_best and loss >= state.loss and not (settings.early_stop and matched):
+    if settings.monotone and loss >= state.loss and not (settings.early_stop and matched):
         return stay
     return State(state.aim, own[best].ids, own[best].suffix, loss, state.step + 1, matched, state.loss)
 

@@ -28,10 +28,8 @@ class GCG:
     """`even`: candidate i replaces token floor(i L / width), as HarmBench; `random`: drawn, as nanoGCG."""
     initial: str = " ".join("!" * 20)
     """The suffix that the search begins with."""
-    buffer: Literal[0, 1] = 0
-    """nanoGCG's name for `monotone`: 1 keeps the best string found. (Its larger buffers go on from the best too.)"""
     monotone: bool = True
-    """Never move to a string with a higher loss; False moves to the best candidate, as HarmBench."""
+    """Never move to a string with a higher loss (nanoGCG's buffer of 1); False: to the best candidate (HarmBench)."""
     filter: bool = True
     """Drop candidates whose tokens are not those of their text; False takes them with the tokens of their text."""
     ascii_only: bool = True
@@ -57,18 +55,8 @@ class GCG:
             raise RequestError(f"gcg: even positions replace one token, got n_replace {self.n_replace}: use 'random'")
         if not 0 < self.share <= 1:
             raise RequestError(f"gcg: share is above 0 and at most 1, got {self.share}")
-        if self.buffer not in (0, 1):
-            raise RequestError(
-                f"gcg: buffer is 0 (move to the best candidate) or 1 (keep the best string), got {self.buffer}; "
-                "a search that always goes on from the best of its buffer never comes back to the others"
-            )
         if not self.initial.strip():
             raise RequestError("gcg: initial is empty; begin with some tokens, such as '! ! ! !'")
-
-    @property
-    def keeps_best(self) -> bool:
-        """Whether a state never gets worse."""
-        return self.monotone or self.buffer > 0
 
     @classmethod
     def harmbench(cls, **changes: Any) -> GCG:

@@ -35,11 +35,11 @@ def test_the_attack_has_every_setting_of_the_recipe() -> None:
     )
     made = r2d2.search(given, 11)
     assert (made.width, made.topk, made.steps, made.seed) == (7, 5, 3, 11)
-    assert (made.positions, made.keeps_best, made.filter, made.ascii_only) == ("random", True, False, False)
+    assert (made.positions, made.monotone, made.filter, made.ascii_only) == ("random", True, False, False)
     assert not made.early_stop
     assert (made.share, r2d2.search(R2D2(), 0).share) == (0.5, 1.0)
     other = r2d2.search(R2D2(), 0)
-    assert (other.positions, other.keeps_best, other.filter, other.ascii_only) == ("even", False, True, True)
+    assert (other.positions, other.monotone, other.filter, other.ascii_only) == ("even", False, True, True)
 
 
 def test_the_floor_is_the_recipes(tmp_path: Path) -> None:
