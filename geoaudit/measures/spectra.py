@@ -44,6 +44,8 @@ class Resampled:
     """Without sampling noise, [m]; None where no energy rises above it."""
     replicates: Floats
     """The latter over the bootstrap, one spectrum a row, [R, m]; NaN rows where there is none."""
+    spread: Floats | None
+    """`held_out` with all energies above zero, those of noise among them, [m]."""
     noise: float
     """Sampling noise as a share of the energy."""
     rows: int
@@ -160,17 +162,20 @@ def resampled(
     matrix = directions.differences(one, other)[kept]
     held = HeldOut(one, other, kept, twins=twins)
     sides = (one,) if twins else (one, other)
+    every = [np.ones((1, len(each.count))) for each in sides]
     once, drawn = (
         held.singular_values(*weights, unit_rows=unit_rows)
         for weights in (
-            [np.ones((1, len(each.count))) for each in sides],
+            every,
             [block_weights(len(each.count), n, (SEED, side)) for side, each in enumerate(sides)],
         )
     )
+    spread = held.singular_values(*every, unit_rows=unit_rows, cancelled=False)
     return Resampled(
         noisy=spectrum.singular_values(spectrum.normalised(matrix) if unit_rows else matrix),
         held_out=once[0] if np.isfinite(once).all() else None,
         replicates=drawn,
+        spread=spread[0] if np.isfinite(spread).all() else None,
         noise=noise_share(one, other, kept, unit_rows, twins=twins),
         rows=int(matrix.shape[0]),
         width=int(matrix.shape[1]),

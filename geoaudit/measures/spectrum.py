@@ -144,6 +144,8 @@ def interval(
             bounds = (1.0, float(min(found.rows, found.width)))
             low, high = basic_interval(float(value(found.held_out)), replicates, bounds=bounds)
             how = "basic"
+            if found.spread is not None:  # a tail below the noise would be cancelled with it
+                high = max(high, float(value(found.spread)))
     except NothingToMeasure as error:
         return None, None, f"none: {error}"
     drawn = "twin prompts" if found.twins else "prompts"

@@ -42,7 +42,7 @@ def _spectrum(
         says_not=GEOMETRY_LIMIT,
         source=source,
         parameters={**extra, **_SPECTRUM},
-        version=3,
+        version=4,
     )
 
 

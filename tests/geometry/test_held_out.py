@@ -106,6 +106,8 @@ def test_without_noise_it_is_the_plain_spectrum() -> None:
 def test_eigenvalues_below_zero_are_taken_from_the_smallest_above() -> None:
     found = gram_singular_values(np.diag([4.0, 1.0, 0.25, -0.25, -0.5]))
     np.testing.assert_allclose(found**2, [4, 0.5, 0, 0, 0])  # the sum stays 4.5
+    every = gram_singular_values(np.diag([4.0, 1.0, 0.25, -0.25, -0.5]), cancelled=False)
+    np.testing.assert_allclose(every**2, [4, 1, 0.25, 0, 0])  # what a tail below the noise could make of them
     assert np.isnan(gram_singular_values(np.diag([1.0, -1.5]))).all()
     assert np.isnan(gram_singular_values(np.zeros((3, 3)))).all()
     assert np.isnan(gram_singular_values(np.diag([1.0, -0.1]), unit_rows=True)).all()  # a row without any energy

@@ -292,6 +292,26 @@ def test_intervals_hold_the_planted_rank(planted):
         assert row.held_out == pytest.approx(row.truth, rel=0.15), row
 
 
+def test_an_interval_reaches_over_a_tail_that_is_lost_in_the_noise(monkeypatch):
+    """The estimate lies below the truth, since what is cancelled with the noise is not known; the interval holds it.
+
+    Full table: tests/tools/geometry_coverage.py, where 60 simulations had .883 without and .983 with this.
+    """
+    world = geometry_coverage.World(geometry_coverage.ENERGIES["decaying"], 0.1, 64, twins=0.5)
+
+    def held() -> float:
+        found = geometry_coverage.simulate(world, 24, seed=1, resamples=150, together=True)[0]
+        assert found.held_out < 0.97 * found.truth
+        return found.held_out_holds * 24
+
+    with_it = held()
+    original = spectra.resampled
+    monkeypatch.setattr(
+        geometry_coverage, "resampled", lambda *given, **named: replace(original(*given, **named), spread=None)
+    )
+    assert held() < with_it >= 23
+
+
 def test_twins_that_share_their_noise_are_drawn_together():
     """Taken for strangers, more comes off than the field holds: the weakest of three axes is lost.
 
@@ -304,8 +324,8 @@ def test_twins_that_share_their_noise_are_drawn_together():
     assert together.held_out_holds * 12 >= 9
     assert together.held_out == pytest.approx(together.truth, rel=0.05)
     assert apart.trusted == 1, "no check stops it"
-    assert apart.held_out_holds * 12 <= 3
     assert apart.held_out < 0.85 * apart.truth
+    assert apart.high - apart.low > 1.5 * (together.high - together.low), "reached over by a wide interval alone"
 
 
 def test_only_twins_in_blocks_of_one_size_are_drawn_together():
