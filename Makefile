@@ -48,14 +48,14 @@ gate: setup
 		--geoaudit-model=safety-tuned=examples/safety-adapter $(AUDIT_ARGS)
 
 test: setup
-	$(BIN)/pytest -n $(WORKERS)
+	$(BIN)/pytest -n $(WORKERS) --dist worksteal
 
 check: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/pytest -n $(WORKERS)
+	$(BIN)/pytest -n $(WORKERS) --dist worksteal
 
 bench: setup
 	$(BIN)/python tests/benchmarks/run.py $(BENCH_ARGS)

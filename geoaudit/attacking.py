@@ -8,16 +8,17 @@ number of steps, same model, same chat format.
 from __future__ import annotations
 
 import json
+import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from geoaudit.attacks import make, trace
-from geoaudit.attacks.initial import initial
+from geoaudit.attacks import make, stored, trace
+from geoaudit.attacks.initial import REQUEST, initial
 from geoaudit.attacks.trace import Progress, Trace
-from geoaudit.errors import RequestError, UnknownName
+from geoaudit.errors import DataMissing, RequestError, UnknownName
 from geoaudit.model.checkpoint import Checkpoint, resolve
 from geoaudit.model.identity import identify
 from geoaudit.model.load import load, resolve_device
@@ -97,7 +98,7 @@ def run(asked: Request, show: Callable[[str], None] = print) -> list[Trace]:
         KeyboardInterrupt: passed on; what is done is in the file.
     """
     checkpoint, settings = _checked(asked)
-    templates = initial(asked.initial, asked.data) if asked.attack == "autodan" else ()
+    templates = _initial(asked) if asked.attack == "autodan" else ()
     cases = make.targeted(sources.load(asked.source, data=asked.data).first(asked.n), asked.data)
     here = [] if asked.fresh or not asked.output.exists() else trace.read(asked.output)
 
@@ -119,12 +120,18 @@ def run(asked: Request, show: Callable[[str], None] = print) -> list[Trace]:
         trace.write(asked.output, {**first, **done}.values())
 
     missing = [aim for aim in aims if aim.id not in done or not _spent(done[aim.id], settings.steps)]
-    show(f"{asked.attack} on {checkpoint.name}: {len(aims)} behaviours of {asked.source}, {settings.steps} steps each")
+    show(f"{asked.attack} on {checkpoint.name}: {_opening(asked, len(aims), settings, templates)}")
     if len(missing) < len(aims):
         show(f"{len(aims) - len(missing)} of them are in {asked.output} already")
     if missing:
+        _check_writable(asked.output)
         loaded = _open(checkpoint, asked, device, dtype)
-        _attack(loaded, missing, settings, templates, asked.together or TOGETHER[asked.attack], done, keep, show)
+        try:
+            _attack(loaded, missing, settings, templates, asked.together or TOGETHER[asked.attack], done, keep, show)
+        except KeyboardInterrupt:
+            n = sum(one in done for one in order)
+            show(f"{n} of {len(order)} behaviours are in {asked.output}; the same command goes on from there")
+            raise
     found = [done[identity] for identity in order]
     for line in summary(found, asked):
         show(line)
@@ -216,6 +223,27 @@ def _settings(asked: Request) -> GCG | AutoDAN:
     return replace(autodan.PRESETS.get(asked.preset, autodan.AutoDAN()), **given)
 
 
+def _initial(asked: Request) -> tuple[str, ...]:
+    try:
+        return initial(asked.initial, asked.data)
+    except DataMissing as error:
+        if asked.initial not in {one.name for one in stored.sets()}:
+            raise
+        raise DataMissing(
+            f"autodan needs prompts to begin with, and those of {asked.initial!r} are not there. Give your own with "
+            f"--initial FILE.txt, {REQUEST} where the request goes and --- between two of them. Or: {error}"
+        ) from None
+
+
+def _opening(asked: Request, n: int, settings: Any, templates: Sequence[str]) -> str:
+    """What is to be done, for the first line."""
+    fewer = f" (it has no more; {asked.n} were asked for)" if n < asked.n else ""
+    steps = "1 step" if settings.steps == 1 else f"{settings.steps} steps"
+    tried = f"{settings.population} prompts" if templates else f"{settings.width} candidates"
+    begun = f", begun with {len(templates)} of {asked.initial} (--initial FILE: with yours)" if templates else ""
+    return f"{n} behaviours of {asked.source}{fewer}, {steps} of {tried} each{begun}"
+
+
 def _said(settings: GCG | AutoDAN, templates: Sequence[str]) -> dict[str, Any]:
     """The settings as a file holds them."""
     said: dict[str, Any] = asdict(settings)
@@ -240,6 +268,16 @@ def _check_same(output: Path, there: Trace, said: Mapping[str, Any], source: str
         raise RequestError(
             f"{output} holds traces of another attack: {what}. Name another file with -o, or replace it with --fresh"
         )
+
+
+def _check_writable(output: Path) -> None:
+    """That the traces can be kept, before hours are spent on them."""
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=output.parent):
+            pass
+    except OSError as error:
+        raise RequestError(f"cannot write to {output.parent}: {error.strerror}. Name another file with -o") from None
 
 
 def _open(checkpoint: Checkpoint, asked: Request, device: str, dtype: str) -> LoadedModel:
@@ -277,8 +315,7 @@ class _Clock:
 
     def __init__(self, missing: int, steps: int, show: Callable[[str], None]) -> None:
         self._missing, self._steps, self._show = missing, steps, show
-        self._before = self._made = 0
-        self._had = 0
+        self._before = self._made = self._had = 0
         self._started = self._said = time.monotonic()
 
     def begin(self, resume: Mapping[str, Trace]) -> None:
@@ -303,7 +340,8 @@ class _Clock:
 def _line(place: str, one: Trace) -> str:
     why = f" ({one.stopped})" if one.stopped else ""
     return (
-        f"{place} {one.aim.id}: loss {one.steps[0].loss:.3f} to {one.best.loss:.3f} in {one.last.step} steps{why}, "
+        f"{place} {one.aim.id}: loss {one.steps[0].loss:.3f} to {one.best.loss:.3f} in {one.last.step} "
+        f"step{'' if one.last.step == 1 else 's'}{why}, "
         f"{_duration(one.seconds)}, {one.tokens} tokens"
     )
 

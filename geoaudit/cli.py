@@ -7,6 +7,7 @@ import io
 import json
 import os
 import sys
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ from geoaudit.errors import GeoauditError, RequestError
 
 EXIT_USAGE = 4
 """pytest's code for a wrong request."""
+EXIT_INTERRUPTED = 130
+"""The shell's code for Ctrl-C."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -37,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return EXIT_USAGE
     except KeyboardInterrupt:
         print("geoaudit: interrupted", file=sys.stderr)
-        return 130
+        return EXIT_INTERRUPTED
     except BrokenPipeError:  # the reader of a pipe went away (`geoaudit measures | head`)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
@@ -151,8 +154,11 @@ def _parser() -> argparse.ArgumentParser:
         description="Runs a recipe (examples/recipes/README.md has every key) and writes audit-ready checkpoints to "
         "DIR/step<N>. A run that was stopped goes on where it was. Several processes: start it with torchrun or "
         "accelerate launch, -m geoaudit.cli train ...",
+        epilog="example: geoaudit train sft examples/recipes/smollm2-cpu-sft.yaml --dry-run",
     )
-    training.add_argument("kind", choices=("sft", "safety-sft", "r2d2"), help="what the recipe trains")
+    training.add_argument(
+        "kind", choices=("sft", "safety-sft", "r2d2"), help="the recipe's own word for what it trains"
+    )
     training.add_argument("recipe", type=Path, metavar="RECIPE.yaml")
     training.add_argument("--out", type=Path, metavar="DIR", help="(default: runs/NAME, the recipe's name)")
     training.add_argument("--dry-run", action="store_true", help="make a few steps, say what the run costs, and stop")
@@ -304,6 +310,7 @@ def _judges(arguments: argparse.Namespace) -> int:
 
 
 def _train(arguments: argparse.Namespace) -> int:
+    started = time.monotonic()  # loading the libraries below takes seconds
     from geoaudit.training import recipe
 
     found = recipe.read(arguments.recipe)
@@ -315,12 +322,18 @@ def _train(arguments: argparse.Namespace) -> int:
 
     how = {"store": arguments.store, "device": arguments.device, "data": arguments.data}
     if arguments.dry_run:
-        print("\n".join(run.dry_run(found, progress=_now, **how).lines()))
+        print("\n".join(run.dry_run(found, progress=_now, started=started, **how).lines()))
         return 0
     out = arguments.out or Path("runs", found.name)
-    for checkpoint in run.train(found, out, resume=not arguments.fresh, progress=_now, **how):
-        if not int(os.environ.get("RANK", "0")):
-            print(checkpoint)
+    first = not int(os.environ.get("RANK", "0"))
+    try:
+        checkpoints = run.train(found, out, resume=not arguments.fresh, progress=_now, **how)
+    except KeyboardInterrupt:
+        if first:
+            print(f"geoaudit: interrupted; {run.kept(out)}", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    for checkpoint in checkpoints if first else ():
+        print(checkpoint)
     return 0
 
 

@@ -93,6 +93,31 @@ def no_model(monkeypatch):
     return lambda: monkeypatch.setattr(attacking, "load", load)
 
 
+def test_the_first_line_says_what_each_behaviour_gets(attack, monkeypatch):
+    out = attack(n=1, steps=1)[1]
+    assert "1 behaviours of harmful, 1 step of 4 prompts each, begun with 2 of initial.txt (--initial FILE" in out
+    assert " in 1 step, " in out
+    out = attack("-o", "other.jsonl", name="gcg", n=1, steps=2)[1]
+    assert out.splitlines()[0].endswith("1 behaviours of harmful, 2 steps of 4 candidates each")
+
+
+def test_fewer_behaviours_than_asked_for_are_no_secret(attack, monkeypatch):
+    monkeypatch.setattr(sources, "load", lambda name, data=None, whole=sources.load: whole(name, data=data).first(1))
+    assert "1 behaviours of harmful (it has no more; 9 were asked for), 1 step" in attack(n=9, steps=1)[1]
+
+
+def test_without_initial_prompts_it_says_how_to_give_some(attack, no_model, tmp_path):
+    no_model()
+    nowhere = ("--data", tmp_path / "nowhere")
+    words = ("needs prompts to begin with", "--initial FILE.txt", "[REQUEST]", "--data DIR", "jailbreakbench/")
+    (tmp_path / "nowhere").mkdir()
+    failed(attack("--initial", "jailbreakbench", *nowhere), *words)
+    code, _, err = attack("--initial", "mine.txt", *nowhere)
+    assert code == EXIT_USAGE
+    assert "mine.txt" in err
+    assert "needs prompts to begin with" not in err
+
+
 @pytest.mark.parametrize("name", ["gcg", "autodan"])
 def test_the_traces_are_kept_and_put_to_a_model_again(attack, kept, suite, tmp_path, name):
     code, out, err = attack(name=name)
@@ -156,8 +181,9 @@ def test_a_run_that_is_stopped_keeps_what_it_has_and_goes_on_from_there(attack, 
 
     with monkeypatch.context() as patch:
         patch.setattr(module, "attack", interrupted)
-        code, _, err = attack("--together", 2, name=name)
+        code, out, err = attack("--together", 2, name=name)
     assert (code, err) == (130, "geoaudit: interrupted\n")
+    assert "2 of 2 behaviours are in traces.jsonl; the same command goes on from there" in out
     assert [one.last.step for one in kept()] == [2, 2]
 
     def gone_on_with(*given, resume, **named):
@@ -168,6 +194,15 @@ def test_a_run_that_is_stopped_keeps_what_it_has_and_goes_on_from_there(attack, 
     assert attack("--together", 2, name=name)[0] == 0
     for one, other in zip(kept(), kept("whole.jsonl"), strict=True):
         assert [step.text for step in one.steps] == [step.text for step in other.steps]
+
+
+def test_a_place_that_cannot_be_written_to_is_found_before_the_model_is_loaded(attack, no_model, tmp_path):
+    no_model()
+    (tmp_path / "file").write_text("")
+    code, _, err = attack("-o", "file/traces.jsonl")
+    assert code == EXIT_USAGE
+    assert "cannot write to file" in err
+    assert "-o" in err
 
 
 def test_an_interrupted_batch_leaves_finished_ones_and_those_behind_it(attack, kept, monkeypatch):

@@ -22,7 +22,7 @@ from geoaudit.attacks.candidates import Written, allowed, draw, replacements, se
 from geoaudit.attacks.gcg_settings import GCG
 from geoaudit.attacks.gradient import gradient
 from geoaudit.attacks.scoring import Losses, Put, lowest, lowest_by_draft, out_of_memory
-from geoaudit.attacks.target import Aim, begun, suffixed, target_ids, text_losses
+from geoaudit.attacks.target import Aim, Heads, suffixed, target_ids, text_losses
 from geoaudit.attacks.trace import Progress, Step, Trace
 from geoaudit.errors import BrokenCheckpoint, RequestError
 from geoaudit.model.loaded import LoadedModel
@@ -65,7 +65,11 @@ def start(loaded: LoadedModel, aims: Sequence[Aim], settings: GCG, initial: Sequ
 
 
 def step(
-    loaded: LoadedModel, states: Sequence[State], settings: GCG, generator: torch.Generator | None = None
+    loaded: LoadedModel,
+    states: Sequence[State],
+    settings: GCG,
+    generator: torch.Generator | None = None,
+    heads: Heads | None = None,
 ) -> list[State]:
     """One step for every state, their candidates in shared passes.
 
@@ -77,6 +81,7 @@ def step(
         states: of different behaviours or not, at any step.
         settings: of the search.
         generator: carries the seed.
+        heads: of an earlier step on the same weights, whose keys and values of the requests this one then shares.
 
     Returns:
         The states after the step, in order. What did not move has its loss on the weights as they are.
@@ -86,7 +91,8 @@ def step(
         BrokenCheckpoint: a loss is not finite.
     """
     seed = settings.seed if generator is None else generator.initial_seed()
-    return [state for state, _ in _step(loaded, states, settings, seed, same_weights=False, draft=None)]
+    made = _step(loaded, states, settings, seed, same_weights=False, draft=None, heads=heads or Heads())
+    return [state for state, _ in made]
 
 
 def attack(
@@ -142,6 +148,7 @@ def attack(
         ]
 
     draft = _draft(loaded) if settings.draft and loaded.dtype == torch.float32 else None
+    heads = Heads()
     number = min((state.step for state in states), default=0)
     if progress is not None:
         progress(number, traces())
@@ -153,7 +160,8 @@ def attack(
                 break
             continue
         began = time.perf_counter()
-        made = _step(loaded, [states[i] for i in going], settings, settings.seed, same_weights=True, draft=draft)
+        asked = [states[i] for i in going]
+        made = _step(loaded, asked, settings, settings.seed, same_weights=True, draft=draft, heads=heads)
         seconds = (time.perf_counter() - began) / len(going)
         for i, (state, read) in zip(going, made, strict=True):
             states[i] = state
@@ -196,21 +204,23 @@ def _step(
     *,
     same_weights: bool,
     draft: LoadedModel | None,
+    heads: Heads,
 ) -> list[tuple[State, int]]:
     """One step, with the tokens that were read for each state; `same_weights`: the states' losses are of these."""
     if not states:
         return []
     _check_eval(loaded)
     try:
-        return _step_together(loaded, states, settings, seed, same_weights, draft)
+        return _step_together(loaded, states, settings, seed, same_weights, draft, heads)
     except RuntimeError as error:
         if len(states) == 1 or not out_of_memory(error):
             raise
     half = len(states) // 2
     parts = (states[:half], states[half:])
-    return [
-        one for part in parts for one in _step(loaded, part, settings, seed, same_weights=same_weights, draft=draft)
-    ]
+    made = []
+    for part in parts:
+        made += _step(loaded, part, settings, seed, same_weights=same_weights, draft=draft, heads=heads)
+    return made
 
 
 def _step_together(
@@ -220,10 +230,11 @@ def _step_together(
     seed: int,
     same_weights: bool,
     draft: LoadedModel | None,
+    kept_heads: Heads,
 ) -> list[tuple[State, int]]:
     texts = [write(loaded, state.aim.request, state.suffix) for state in states]
     targets = [target_ids(loaded, state.aim.target) for state in states]
-    heads, likes = begun(loaded, [text.prompt[: text.first] for text in texts])
+    heads, likes = kept_heads.of(loaded, [text.prompt[: text.first] for text in texts])
     puts = [
         Put(text.prompt, target, text.first if heads is not None else 0, like)
         for text, target, like in zip(texts, targets, likes, strict=True)

@@ -121,6 +121,21 @@ def begun(loaded: LoadedModel, heads: Sequence[tuple[int, ...]]) -> tuple[Kept |
     return run(loaded, rows, root, keep=True)[1], [unique.index(head) for head in heads]
 
 
+class Heads:
+    """What `begun` made, kept until other heads are asked for: for several steps on the same weights."""
+
+    def __init__(self) -> None:
+        self._heads: list[tuple[int, ...]] | None = None
+        self._made: tuple[Kept | None, list[int]] = (None, [])
+
+    def of(self, loaded: LoadedModel, heads: Sequence[tuple[int, ...]]) -> tuple[Kept | None, list[int]]:
+        """As `begun`."""
+        if self._heads != list(heads):
+            self._made = begun(loaded, heads)
+            self._heads = list(heads)
+        return self._made
+
+
 def _shared(prompts: Sequence[tuple[int, ...]]) -> int:
     """Number of leading ids that all share; each keeps one of its own at least, unless it is empty."""
     low, high = min(prompts), max(prompts)

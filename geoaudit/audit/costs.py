@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from geoaudit.attacks.gcg_settings import GCG
 from geoaudit.audit.order import Node
 from geoaudit.audit.plan import cases_of, sources
 from geoaudit.measures.asking import title
@@ -68,6 +69,9 @@ PROFILES = 1 + 2 * (1 + CONTROLS)
 """Passes of cosine profiles: without an edit, and with either direction or one of its controls ablated."""
 SUFFIX_TOKENS, TARGET_TOKENS, BACKWARD = 20, 18, 3
 """Of `gcg`: tokens of a suffix and of a target, and what a gradient costs in forward passes."""
+READ_OF_ALL = 0.5
+"""Of a target, the share that is read behind every candidate of `gcg`; the rest only behind the best `share` of them
+(SmolLM2-135M, the first step on 12 requests: 0.18 to 0.88, in the mean 0.47)."""
 READABLE_TOKENS = 350
 """Of a prompt that `autodan` makes around a request."""
 ADDED = {"gcg": SUFFIX_TOKENS, "autodan": READABLE_TOKENS}
@@ -202,8 +206,10 @@ def _attacked(need: Optimised, whole: int, prompts: int) -> int:
     steps, width = need.attack.budget, need.attack.width
     if need.attack.name == "autodan":  # begins with a generation of its own
         return (steps + 1) * width * (whole + prompts * (READABLE_TOKENS + TARGET_TOKENS))
-    behind = SUFFIX_TOKENS // 2 + POST_TOKENS + TARGET_TOKENS  # from the token that is exchanged on
-    return steps * (width * prompts * behind + BACKWARD * (whole + prompts * (SUFFIX_TOKENS + TARGET_TOKENS)))
+    share = GCG().share  # a need has none of its own: `measures.optimising` leaves it at that
+    read = SUFFIX_TOKENS / 2 + POST_TOKENS  # from the token that is exchanged on
+    read += TARGET_TOKENS * (READ_OF_ALL + share * (1 - READ_OF_ALL) if share < 1 else 1)
+    return int(steps * (width * prompts * read + BACKWARD * (whole + prompts * (SUFFIX_TOKENS + TARGET_TOKENS))))
 
 
 def _what(need: Need) -> str:

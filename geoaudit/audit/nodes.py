@@ -59,7 +59,8 @@ class Nodes:
         try:
             return self.path.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
-            raise self.fails(f"{self.path}:1:1: cannot read the {self.what}: {error}") from None
+            reason = getattr(error, "strerror", None) or error
+            raise self.fails(f"{self.path}:1:1: cannot read the {self.what}: {reason}") from None
 
     def compose(self, text: str) -> yaml.Node | None:
         """The root node, or None for an empty file.

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -18,8 +19,28 @@ from numpy.typing import NDArray
 
 from geoaudit.carriers.select import Row
 from geoaudit.errors import RequestError
+from geoaudit.stats.bootstrap import block_weights
 
 Floats = NDArray[np.float64]
+
+RESAMPLES = 500
+SEED = 20240617
+HARMFUL, HARMLESS = 0, 1
+"""Which stream of draws is whose."""
+
+
+@lru_cache(maxsize=8)
+def draws(n: int, stream: int) -> NDArray[np.int64]:
+    """How often each of n validation prompts is drawn, [R, n]: the same every time, for all that is resampled.
+
+    Args:
+        n: prompts of a kind, at least two.
+        stream: `HARMFUL` or `HARMLESS`.
+
+    Raises:
+        NothingToMeasure: fewer than two prompts.
+    """
+    return block_weights(n, RESAMPLES, (SEED, stream))
 
 
 @dataclass(frozen=True, eq=False)

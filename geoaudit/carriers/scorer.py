@@ -5,7 +5,7 @@ What is scored, and why no more, is told in `search`; how passes are shared, in 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -33,8 +33,10 @@ GROUP = 24
 """Candidates that are ablated together."""
 POOL_TOKENS = 4096
 """Tokens of the prefixes of candidates that are screened together, about: two passes."""
-STEP_TOKENS = 512
+STEP_TOKENS = 768
 """Tokens in one step of the screening, at least: few enough to stop early, enough to keep two CPU cores busy."""
+FIRST_LOOK = 4
+"""Prompts after which the mean KL of a candidate says whether it is likely to stay within the limit."""
 
 
 class ArrayRows(Protocol):
@@ -126,14 +128,33 @@ class Scorer:
             self.rows.put_arrays(name, stored)
         return stored
 
-    def screened(self, places: Sequence[Row], progress: Callable[[int], None]) -> Iterator[tuple[Row, Floats]]:
-        """KL [s] of every candidate; NaN on the prompts that were not read before it was given up."""
+    def screened(
+        self,
+        places: Sequence[Row],
+        progress: Callable[[int], None],
+        worth: Callable[[Sequence[Row]], Collection[Row]] | None = None,
+    ) -> Iterator[tuple[Row, Floats]]:
+        """KL [s] of every candidate; NaN on the prompts that were not read before it was given up.
+
+        Args:
+            places: the candidates.
+            progress: called with the candidates done, about.
+            worth: which of those that are likely to stay within the limit are worth reading on. Asked once about a
+                candidate: as soon as the mean of `FIRST_LOOK` prompts or more lies within, so at the latest when the
+                last prompt was read.
+        """
         done = 0
         for pool in self._groups(places, self._pool):
-            yield from zip(pool, self._screen(pool, progress, done), strict=True)
+            yield from zip(pool, self._screen(pool, progress, done, worth), strict=True)
             done += len(pool)
 
-    def _screen(self, pool: Sequence[Row], progress: Callable[[int], None], done: int) -> Floats:
+    def _screen(
+        self,
+        pool: Sequence[Row],
+        progress: Callable[[int], None],
+        done: int,
+        worth: Callable[[Sequence[Row]], Collection[Row]] | None,
+    ) -> Floats:
         """KL [G, s] of a pool on more and more harmless prompts, while the mean may still lie within the limit.
 
         A prompt is read of all candidates that are left before the next one is: passes stay full while candidates are
@@ -143,6 +164,7 @@ class Scorer:
         lengths = [len(prompt.ids) for prompt in self.harmless]
         unread = sorted(self.of_harmless, key=lengths.__getitem__)  # the cheapest first
         alive = list(range(len(pool)))
+        asked: set[int] = set()
         prefix = _Prefix(lambda: self.passes.prefix(self._vectors(pool), spare_first=self._spare_first), list(pool))
         while alive and unread:
             width = lengths[unread[0]] - self._shared
@@ -156,6 +178,11 @@ class Scorer:
             broken = np.isnan(read).any(axis=1)
             kl[[alive[k] for k in np.flatnonzero(broken)]] = np.nan
             alive = [alive[k] for k in np.flatnonzero(~broken & (bounds <= self.how.limit))]
+            if worth is not None and (not unread or len(lengths) - len(unread) >= FIRST_LOOK):
+                likely = [i for i in alive if i not in asked and np.nanmean(kl[i]) <= self.how.limit]
+                asked |= set(likely)
+                kept = worth([pool[i] for i in likely]) if likely else ()
+                alive = [i for i in alive if i not in likely or pool[i] in kept]
             progress(done + len(pool) - len(alive) * len(unread) // len(lengths))
         return kl
 

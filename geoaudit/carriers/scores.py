@@ -26,11 +26,11 @@ def refusal_metric(logits: Tensor, token_ids: Sequence[int]) -> Tensor:
     likelier than not. A NaN among the logits gives NaN.
 
     Args:
-        logits: [n, vocabulary], any floating dtype.
+        logits: [..., n, vocabulary], any floating dtype.
         token_ids: the refusal tokens, each once.
 
     Returns:
-        float64 [n], in [−18.43, 18.43].
+        float64 [..., n], in [−18.43, 18.43].
 
     Raises:
         RequestError: no token, one that is outside the vocabulary, or one named twice (it would count twice).
@@ -38,7 +38,9 @@ def refusal_metric(logits: Tensor, token_ids: Sequence[int]) -> Tensor:
     ids = list(token_ids)
     if not ids or len(set(ids)) != len(ids) or not all(0 <= i < logits.shape[-1] for i in ids):
         raise RequestError(f"refusal tokens must be distinct ids in [0, {logits.shape[-1]}), got {ids}")
-    refusal = torch.softmax(logits.double(), dim=-1)[..., ids].sum(dim=-1)
+    rows = logits.reshape(-1, logits.shape[-1])
+    each = [torch.softmax(row.double(), dim=-1)[ids].sum() for row in rows]  # one by one, as in `Base.kl`
+    refusal = torch.stack(each).reshape(logits.shape[:-1]) if each else logits.new_zeros(logits.shape[:-1]).double()
     return torch.log(refusal + METRIC_EPSILON) - torch.log(1 - refusal + METRIC_EPSILON)
 
 

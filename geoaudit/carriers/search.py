@@ -10,10 +10,14 @@ What is left out, and why no rule can miss it (``exhaustive`` leaves out nothing
   (`scores.Base.least_kl`, about −0.001). As soon as what was read and the least of the rest put the mean above
   `frontier_kl` (at least the budget) the candidate is *screened*: exact, whatever the other prompts would say.
 * Addition only for candidates within `frontier_kl`.
-* Harmful prompts with the candidate ablated (bypass, S_comply) only for candidates that the budget could admit: mean
-  KL at most three standard errors above it, so that resampled prompts may admit it too; and for the inducing candidate
-  of least KL, which stands in where nothing is admissible.
-* ``winner``: nothing beyond the budget; the rest in an order in which a bound ends it (`_until_decided`).
+* Harmful prompts with the candidate ablated (bypass, S_comply) only for candidates that the budget admits on the
+  prompts as they are or as any of the resamples draws them (`resample.draws`: these and no others are read when a
+  selection is resampled, so this too is exact); and for the inducing candidate of least KL, which stands in where
+  nothing is admissible.
+* ``winner``: nothing beyond the budget; the rest in an order in which a bound ends it (`_until_decided`). By the rule
+  *arditi* a candidate is added as soon as its mean KL is within the budget so far, and one that does not induce is read
+  no further: exact, for the rule admits none of these whatever their KL. It is *not-inducing*, and its KL, of which
+  a part was read, is not reported. (COSMIC's S_refuse is above c₀ for most candidates: asking early saves nothing.)
 * The late layers, which no rule admits.
 
 How passes are shared is told in `passes`. What is kept of a candidate is per prompt, so that selection can be
@@ -22,21 +26,19 @@ resampled without the model: refusal scores and KL, and for COSMIC the dot produ
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
 
-from geoaudit.carriers.resample import ArditiScores, CosmicScores, scored_rows
+from geoaudit.carriers.resample import HARMLESS, ArditiScores, CosmicScores, draws, scored_rows
 from geoaudit.carriers.scorer import Arrays, Field, Floats, How, Scorer
 from geoaudit.carriers.select import ROUNDING, Row, scaled
 from geoaudit.carriers.table import SearchTable
 from geoaudit.geometry.directions import BlockMeans, cosine, norms, overall
 
-REACH = 3.0
-"""Standard errors of its KL by which a candidate (within the frontier) may lie above the budget and still be scored in
-full. Redrawn prompts admit one beyond in about one resample of a thousand."""
 LOW_LAYERS = 0.10
 """COSMIC reads its similarity at the tenth of the layers where harmful and harmless are least alike."""
 
@@ -70,6 +72,7 @@ def search(
     field, how = scorer.field, scorer.how
     grid = _grid(field, how)
     base = scorer.base
+    idle: set[Row] = set()
     alive = [place for place in grid if not field.null[place.position, place.layer]]
     found: dict[Row, Arrays] = {place: {} for place in grid}
     half = len(grid)
@@ -78,7 +81,8 @@ def search(
             found[place] = scorer.plainly(place)
             progress(done + 1, len(alive))
     else:
-        for place, kl in scorer.screened(alive, lambda done: progress(done, 2 * half)):
+        worth = partial(_inducing, scorer, found, idle) if _asks_early(how) else None
+        for place, kl in scorer.screened(alive, lambda done: progress(done, 2 * half), worth):
             found[place]["kl"] = kl
         within = [place for place in alive if float(np.mean(found[place]["kl"])) <= how.limit]  # NaN is not within
         if how.search == "winner":
@@ -92,7 +96,7 @@ def search(
             for done, (place, scores) in enumerate(scorer.ablated(full), start=1):
                 found[place] |= scores
                 progress(half + half // 2 + half * done // (2 * len(full)), 2 * half)
-    return _table(field, how, grid, found, base, refusal_tokens, inputs)
+    return _table(field, how, grid, found, base, refusal_tokens, inputs, idle)
 
 
 def _grid(field: Field, how: How) -> list[Row]:
@@ -106,8 +110,9 @@ def _grid(field: Field, how: How) -> list[Row]:
 
 
 def _reachable(kl: Floats, budget: float) -> bool:
-    error = float(np.std(kl, ddof=1)) / len(kl) ** 0.5 if len(kl) > 1 else 0.0
-    return not float(np.mean(kl)) - REACH * error > budget
+    """Whether the budget admits a candidate, on its prompts as they are or as a resample draws them."""
+    drawn = kl @ draws(len(kl), HARMLESS).T / len(kl) if len(kl) > 1 else kl
+    return min(float(np.mean(kl)), float(drawn.min())) <= budget + 1e-9  # sums in another order round otherwise
 
 
 def _least_inducing(field: Field, grid: list[Row], found: Mapping[Row, Arrays], base: Mapping[str, Any]) -> list[Row]:
@@ -128,21 +133,38 @@ def _above(similarity: float | None, c0: float) -> bool:
     return similarity is not None and c0 < 1 and scaled(similarity, c0) > ROUNDING
 
 
+def _asks_early(how: How) -> bool:
+    """Whether candidates are added while they are screened: where the rule admits only those that induce."""
+    return how.search == "winner" and how.selecting is not None and how.selecting.rule == "arditi"
+
+
+def _inducing(scorer: Scorer, found: dict[Row, Arrays], idle: set[Row], places: Sequence[Row]) -> list[Row]:
+    """Add candidates and keep those that induce, and those whose score is no number; the others are `idle`."""
+    selecting = scorer.how.selecting
+    assert selecting is not None
+    for place, scores in scorer.added(places):
+        found[place] |= scores
+        if float(np.mean(scores["induce"])) < selecting.induce_threshold:
+            idle.add(place)
+    return [place for place in places if place not in idle]
+
+
 def _until_decided(scorer: Scorer, within: list[Row], found: dict[Row, Arrays]) -> None:
     """Score the candidates within the budget until the rule's winner is certain.
 
-    All are added, which is the cheaper pass. arditi: those that induce are ablated. cosmic: those that may win are,
-    by falling S_refuse − β·KL, until the best total is at least what the next could reach with S_comply = 1.
+    arditi: they were added while they were screened, and those that induce are ablated. cosmic: all are added, which
+    is the cheaper pass; those that may win are ablated by falling S_refuse − β·KL, until the best total is at least
+    what the next could reach with S_comply = 1.
     """
     selecting = scorer.how.selecting
     assert selecting is not None
-    for place, scores in scorer.added(within):
-        found[place] |= scores
-    if selecting.rule == "arditi":
+    if _asks_early(scorer.how):
         inducing = [place for place in within if float(np.mean(found[place]["induce"])) >= selecting.induce_threshold]
         for place, scores in scorer.ablated(inducing):
             found[place] |= scores
         return
+    for place, scores in scorer.added(within):
+        found[place] |= scores
     x_harmful, x_harmless = (scorer.base[name].mean(axis=0) for name in ("x_harmful", "x_harmless"))
     c0 = cosine(x_harmful, x_harmless)
     refuse = {place: _cosine(found[place], "refuse", x_harmful) for place in within}
@@ -193,13 +215,16 @@ def _table(
     base: Mapping[str, Any],
     refusal_tokens: Mapping[str, int],
     inputs: Mapping[str, str],
+    idle: Collection[Row],
 ) -> SearchTable:
-    def excluded(place: Row) -> Literal["", "null", "screened"]:
+    def excluded(place: Row) -> Literal["", "null", "screened", "not-inducing"]:
         row = found[place]
         if not row:
             return "null"
         kl = row["kl"]
-        return "screened" if np.isnan(kl).any() and not np.isnan(kl).all() else ""
+        if not np.isnan(kl).any() or np.isnan(kl).all():
+            return ""
+        return "not-inducing" if place in idle else "screened"
 
     arditi, cosmic = _assembled(field, grid, found, base)
     return SearchTable(

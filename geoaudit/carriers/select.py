@@ -85,9 +85,10 @@ class Row:
     """Cosine of harmful prompts with the candidate ablated to harmless prompts as they are (COSMIC)."""
     kl: float | None = None
     """Mean KL(base || ablated) of the next token on harmless prompts, nats."""
-    excluded: Literal["", "null", "screened"] = ""
+    excluded: Literal["", "null", "screened", "not-inducing"] = ""
     """Known before any rule: *null* is no direction at all, *screened* was given up after a first part of the
-    prompts showed a KL far above the budget, so that its scores are not those of the whole set."""
+    prompts showed a KL far above the budget, so that its scores are not those of the whole set. *not-inducing*: a
+    search for one rule's winner read no more of it when it was seen that adding it does not induce."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +147,7 @@ def select(
             rule. Without it that rule stands alone, nothing is known to induce, and there is no `nearest`.
 
     Returns:
-        The selection. Statuses are found in the order null, screened, not-finite (its KL), late-layer, behind-peaks,
+        The selection. Statuses are found in the order `excluded`, not-finite (its KL), late-layer, behind-peaks,
         kl, not-finite (another score), not-inducing: a KL above the budget rules out whatever else was not measured.
 
     Raises:
@@ -273,8 +274,10 @@ def _row(index: int, item: Mapping[str, Any] | Row, rule: Rule) -> Row:
     if missing:
         raise RequestError(f"row {index} of the scores lacks {', '.join(missing)}, which rule {rule!r} needs")
     excluded: Any = item.get("excluded") or ""
-    if excluded not in ("", "null", "screened"):
-        raise RequestError(f"row {index} of the scores: excluded is 'null' or 'screened', got {excluded!r}")
+    if excluded not in ("", "null", "screened", "not-inducing"):
+        raise RequestError(
+            f"row {index} of the scores: excluded is 'null', 'screened' or 'not-inducing', got {excluded!r}"
+        )
     numbers = {name: _parsed(index, name, item[name]) for name in _SCORES if name in item}
     return Row(_whole(index, "position", item), _whole(index, "layer", item), **numbers, excluded=excluded)
 

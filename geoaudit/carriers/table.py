@@ -22,13 +22,15 @@ class SearchTable:
     """All C candidates of one checkpoint on h harmful and s harmless prompts, with what they are compared with."""
 
     candidates: tuple[Row, ...]
-    """Position, layer, and why a candidate was not scored (*null*, *screened*); without scores."""
+    """Position, layer, and why a candidate was not scored in full (*null*, *screened*, or *not-inducing* where only a
+    winner was looked for); without scores."""
     norm: tuple[float, ...]
     """Of each difference in means, in activation units."""
     arditi: ArditiScores
     cosmic: CosmicScores
-    """Both NaN where there is no score. A screened candidate has the KL of the prompts that it was given up after. One
-    whose KL is complete but out of reach of the budget has no bypass and no S_comply: its KL alone rules it out."""
+    """Both NaN where there is no score. A screened candidate has the KL of the prompts that it was given up after, and
+    so has one that is *not-inducing*. One whose KL is complete but out of reach of the budget has no bypass and no
+    S_comply: its KL alone rules it out."""
     base_harmful: Floats
     """[h] refusal score of harmful prompts, no intervention, nats."""
     base_harmless: Floats

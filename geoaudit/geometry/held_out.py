@@ -10,9 +10,9 @@ What it estimates are the energies of F₀. Their sum has no bias; single eigenv
 sides of zero. What lies below zero is therefore taken from the smallest that lie above (`gram_singular_values`), which
 keeps the sum. Setting negative ones to zero alone would leave the positive half of the noise in the spectrum: 1.31 in
 simulation, where the truth is 1 and noise holds a fifth of the energy. Cancelled it is 1.05, the plain value 2.3. What
-lies below the noise is lost with it: of a true spectrum with a long tail (4.6) the estimate is 4.3 to 4.5. Whether there
-is such a tail is not known, so an interval reaches up to what all energies above zero make (`cancelled=False`): without
-that it held the truth of that spectrum in 88 of 100 trials.
+lies below the noise is lost with it: of a true spectrum with a long tail (4.6) the estimate is 4.3 to 4.5. Whether
+there is such a tail is not known, so an interval reaches up to what all energies above zero make (`cancelled=False`):
+without that it held the truth of that spectrum in 88 of 100 trials.
 
 Where block b of one class holds the *twins* of block b of the other (a harmful prompt and a harmless one of the same
 form), what twins have in common cancels in their difference, and is no noise. Taken for strangers, as much comes off as

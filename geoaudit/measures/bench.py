@@ -1,7 +1,7 @@
 """A checkpoint on the bench: fulfils needs through the row store, loading the model only when a row is missing.
 
 Rows are keyed by what determines them (checkpoint id, rendered token ids, generation and edit contract, dtype, device
-kind, library versions) and never by a path or a name.
+kind, library versions, our own order of computing) and never by a path or a name.
 """
 
 from __future__ import annotations
@@ -45,6 +45,7 @@ from geoaudit.measures.needs import (
     Transfer,
 )
 from geoaudit.model.batches import MOST_TOKENS, plan
+from geoaudit.model.numerics import VERSION as NUMERICS
 from geoaudit.prompts.files import load_file
 from geoaudit.prompts.sources import load as load_named
 from geoaudit.records import Completion, Judgement, PromptSet, digest
@@ -119,6 +120,8 @@ class Contract:
     generation_tokens: int = MOST_TOKENS
     """Padded tokens in a generated batch, prompts and answers together; less where memory is small."""
     probe_blocks: int = PROBE_BLOCKS
+    numerics: int = NUMERICS
+    """How this package computes a pass."""
 
 
 def _alone(name: str) -> Bench:

@@ -15,7 +15,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from geoaudit.carriers.resample import scored_rows
+from geoaudit.carriers.resample import RESAMPLES, SEED, scored_rows
 from geoaudit.carriers.select import Row, Selecting, score
 from geoaudit.carriers.table import Examined, SearchTable
 from geoaudit.errors import NothingToMeasure
@@ -26,8 +26,6 @@ from geoaudit.measures import carrier_detail
 from geoaudit.measures.bench import REFERENCE_JUDGE
 from geoaudit.measures.carrier_needs import cells_of, examination_of, search_of, selecting_of
 from geoaudit.measures.carrier_selection import (
-    RESAMPLES,
-    SEED,
     Chosen,
     chosen,
     distribution,

@@ -12,16 +12,16 @@ from numpy.typing import NDArray
 
 from geoaudit import judges
 from geoaudit.carriers.doses import LARGEST_DOSE, ROUNDING
-from geoaudit.carriers.resample import base_cosine, scored_rows
+from geoaudit.carriers.resample import HARMLESS, base_cosine, draws, scored_rows
 from geoaudit.carriers.select import Selecting, scaled
 from geoaudit.carriers.table import Examined, SearchTable
 from geoaudit.errors import NothingToMeasure
 from geoaudit.geometry import directions
 from geoaudit.measures.bench import REFERENCE_JUDGE
-from geoaudit.measures.carrier_selection import RESAMPLES, SEED, number, redrawn, shown, weights
+from geoaudit.measures.carrier_selection import number, redrawn, shown, weights
 from geoaudit.measures.fulfilled import CompletedPrompts, ProbeMeans
 from geoaudit.records import REFUSED, UNREAD, Flag
-from geoaudit.stats.bootstrap import basic_interval, block_weights
+from geoaudit.stats.bootstrap import basic_interval
 from geoaudit.stats.randomisation import controls_needed, rank_p
 from geoaudit.stats.separation import auroc
 
@@ -207,7 +207,7 @@ def _scope(kl: Floats, bypass: Floats) -> Mapping[str, float | None]:
     mean = float(np.mean(kl))
     low, high = math.nan, math.nan
     if kl.size > 1 and math.isfinite(mean):
-        drawn = block_weights(kl.size, RESAMPLES, (SEED, 1)) @ kl / kl.size
+        drawn = draws(kl.size, HARMLESS) @ kl / kl.size
         with suppress(NothingToMeasure):
             low, high = basic_interval(mean, drawn)
     return {"kl": shown(mean), "kl_low": shown(low), "kl_high": shown(high), "bypass": shown(float(np.mean(bypass)))}

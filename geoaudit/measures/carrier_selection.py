@@ -15,14 +15,21 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from geoaudit.carriers.resample import ArditiScores, CosmicScores, base_cosine, scored_rows, weighted_scores
+from geoaudit.carriers.resample import (
+    HARMFUL,
+    HARMLESS,
+    RESAMPLES,
+    ArditiScores,
+    CosmicScores,
+    base_cosine,
+    draws,
+    scored_rows,
+    weighted_scores,
+)
 from geoaudit.carriers.select import ROUNDING, Row, Selecting, Selection, choose, scaled, score
 from geoaudit.carriers.table import SearchTable
 from geoaudit.errors import NothingToMeasure
-from geoaudit.stats.bootstrap import block_weights
 
-RESAMPLES = 500
-SEED = 20240617
 TIES = {"cosmic": 0.02, "cosmic-affine": 0.02, "arditi": 0.2}
 """Scores that differ by no more count as equally good where an assertion is about a place: S_total; bypass in nats."""
 TIED_KL = 0.02
@@ -90,8 +97,7 @@ def scores_of(table: SearchTable, how: Selecting) -> ArditiScores | CosmicScores
 
 def weights(table: SearchTable) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """How often each harmful and each harmless validation prompt is drawn: [R, h] and [R, s], the same every time."""
-    harmful = block_weights(table.base_harmful.size, RESAMPLES, (SEED, 0))
-    return harmful, block_weights(table.base_harmless.size, RESAMPLES, (SEED, 1))
+    return draws(table.base_harmful.size, HARMFUL), draws(table.base_harmless.size, HARMLESS)
 
 
 def redrawn(table: SearchTable, scores: ArditiScores | CosmicScores, index: int) -> dict[str, Floats]:

@@ -139,7 +139,7 @@ def _carrier(
         says_not=GEOMETRY_LIMIT,
         source=f"{PAPER_1}; arXiv 2406.11717 §2; COSMIC (arXiv 2506.00085)",
         parameters=CARRIER_PARAMETERS,
-        version=4,
+        version=5,
     )
 
 

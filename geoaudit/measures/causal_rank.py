@@ -18,13 +18,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from geoaudit.carriers.resample import RESAMPLES, SEED
 from geoaudit.carriers.table import SubspaceEffects
 from geoaudit.errors import NothingToMeasure
 from geoaudit.geometry.directions import differences, norms
 from geoaudit.measures.carrier import Carrier, find
 from geoaudit.measures.carrier_checks import LARGEST_P, where_matched
 from geoaudit.measures.carrier_needs import HELD_OUT, subspaces_of
-from geoaudit.measures.carrier_selection import RESAMPLES, SEED, shown
+from geoaudit.measures.carrier_selection import shown
 from geoaudit.measures.evidence import Evidence
 from geoaudit.prompts.sources import load
 from geoaudit.records import Flag, Measurement, PromptSet

@@ -16,14 +16,15 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from geoaudit.carriers.resample import RESAMPLES
+from geoaudit.carriers.resample import SEED as REDRAWN
 from geoaudit.carriers.select import score
 from geoaudit.errors import NothingToMeasure
 from geoaudit.geometry import directions, nulls
 from geoaudit.geometry.directions import BlockMeans
 from geoaudit.measures.bench import REFERENCE_JUDGE
 from geoaudit.measures.carrier import Carrier, find
-from geoaudit.measures.carrier_selection import RESAMPLES, redrawn, scores_of
-from geoaudit.measures.carrier_selection import SEED as REDRAWN
+from geoaudit.measures.carrier_selection import redrawn, scores_of
 from geoaudit.measures.drift import NULL_DRAWS, SEED, Sides, level_shown, rounded
 from geoaudit.measures.drift_needs import unfiltered
 from geoaudit.measures.evidence import Evidence

@@ -262,10 +262,10 @@ def how_to_get(file: PinnedFile, benchmark: str) -> str:
     """What a person does to have the file, in one or two sentences."""
     if file.url is None:
         return (
-            f"It is not fetched for you: put {file.source} at {file.path} in the data folder, "
-            f"or name a folder that has it with `--geoaudit-data DIR` or {ENVIRONMENT}."
+            f"It is not fetched for you: put {file.source} at {file.path} in the data folder, or name a folder that "
+            f"has it with `--geoaudit-data DIR` (`geoaudit` commands: `--data DIR`) or {ENVIRONMENT}."
         )
     return (
-        f"Run `geoaudit data fetch {benchmark}`, or name a folder that has {file.path} with `--geoaudit-data DIR` or "
-        f"{ENVIRONMENT}."
+        f"Run `geoaudit data fetch {benchmark}`, or name a folder that has {file.path} with `--geoaudit-data DIR` "
+        f"(`geoaudit` commands: `--data DIR`) or {ENVIRONMENT}."
     )

@@ -27,6 +27,11 @@ class Line:
     """The same for all checkpoints: without the condition that was the worst on this one."""
 
     @property
+    def checkpoint(self) -> str:
+        """Name of the checkpoint."""
+        return words.plain(self.assertion.get("checkpoint"))
+
+    @property
     def outcome(self) -> str:
         """One of the four."""
         return words.outcome_of(self.assertion)

@@ -67,7 +67,7 @@ class Answering:
         self.device = device
         self.say = say
         self.sample = sample
-        self.seconds_left = 0.0
+        self.seconds_left = self.seconds_made = 0.0
 
     def __call__(self, source: Source, prompts: PromptSet) -> list[tuple[str, bool]]:
         """Each prompt's answer, and whether the model ended it."""
@@ -107,6 +107,7 @@ class Answering:
                 kept = [[one.text, one.stopped] for one in made]
                 self.store.put(key, kept)
                 cost = time.monotonic() - started
+                self.seconds_made += cost
                 self.say(f"answers of {checkpoint.name}: {start + len(batch)}/{len(prompts)}")
             found += [(str(text), bool(stopped)) for text, stopped in kept]
         if loaded is not None:

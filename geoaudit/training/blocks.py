@@ -23,6 +23,10 @@ class Closed(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+PROMPT_FILES = (".jsonl", ".csv", ".txt")
+"""What a file of prompts ends in; any other word is a source by name."""
+
+
 class ChatFormat(Closed):
     """How conversations are rendered; the checkpoints carry it, so that an audit renders them alike."""
 

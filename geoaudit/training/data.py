@@ -19,14 +19,13 @@ from geoaudit.model.manifest import TrainedOn
 from geoaudit.prompts.files import load_file
 from geoaudit.prompts.sources import load as load_source
 from geoaudit.records import PromptSet, digest
-from geoaudit.training.blocks import ULTRACHAT, Source
+from geoaudit.training.blocks import PROMPT_FILES, ULTRACHAT, Source
 from geoaudit.training.conversations import ROLES, answered, conversations, cut
 from geoaudit.training.recipe import Recipe
 from geoaudit.training.rows import Example, Rows, drawn, packed
 
 REFUSED = "tune-harmful"
 """The source whose prompts bring refusals; benchmarks have the opening there that an attack aims at."""
-_SUFFIXES = (".jsonl", ".csv", ".txt")
 
 Answers = Callable[[Source, PromptSet], list[tuple[str, bool]]]
 """Gives each prompt's answer and whether it ended, from the model that a source names."""
@@ -141,7 +140,7 @@ def prompt_set(
         DataMissing: no such file.
         RequestError: prompts of the wrong kind.
     """
-    if Path(name).suffix.lower() in _SUFFIXES:
+    if Path(name).suffix.lower() in PROMPT_FILES:
         return load_file(recipe.folder / name, text_column=column, label=label)
     found = load_source(name, data=data)
     if any(prompt.label != label for prompt in found.prompts):

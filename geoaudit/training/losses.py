@@ -12,9 +12,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-IGNORED = -100
-"""Label of a token that no loss is taken on, as transformers has it."""
-
 
 def away_terms(logits: Tensor, targets: Tensor, floor: float = -5.0) -> Tensor:
     """−log(1 − p) of each target token, and 0 where log p is below the floor.
@@ -54,45 +51,3 @@ class Row:
     def ids(self) -> tuple[int, ...]:
         """What the model reads."""
         return self.prompt + self.answer
-
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """Rows padded on the right; all tensors on the CPU.
-
-    There is no mask: a causal model never looks to the right, so no token of a row sees its padding.
-    """
-
-    ids: Tensor
-    """`[rows, width]` int64."""
-    labels: Tensor
-    """`[rows, width]` int64: the answers' ids at their own places, `IGNORED` elsewhere."""
-    kept: int
-    """Positions from the end whose logits are needed."""
-
-
-def batch(rows: list[Row], pad: int) -> Batch:
-    """Rows as one right-padded batch; `pad` is any token id."""
-    width = max(len(row.ids) for row in rows)
-    ids = torch.full((len(rows), width), pad)
-    labels = torch.full((len(rows), width), IGNORED)
-    for place, row in enumerate(rows):
-        n = len(row.ids)
-        ids[place, :n] = torch.tensor(row.ids)
-        labels[place, len(row.prompt) : n] = torch.tensor(row.answer)
-    return Batch(ids, labels, width - min(len(row.prompt) for row in rows) + 1)
-
-
-def predicting(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """The logits that predict labelled tokens, and those tokens.
-
-    Args:
-        logits: `[rows, kept, vocab]`, of the last `kept` positions.
-        labels: `[rows, width]`, width at least `kept`.
-
-    Returns:
-        `[n, vocab]` and `[n]`, row by row.
-    """
-    wanted = labels[:, labels.shape[1] - logits.shape[1] + 1 :]
-    place = wanted != IGNORED
-    return logits[:, :-1][place], wanted[place]

@@ -102,6 +102,8 @@ class Monitor(TrainerCallback):  # type: ignore[misc]  # transformers has no typ
         def begin() -> bool:
             curve = self._set_up(kwargs["model"], kwargs.get("processing_class"), args, state)
             due = self.settings.at_start and not curve.points
+            page = self._folder / curves.HTML
+            self._say(curves.opening(curve, state.global_step, state.max_steps, self.settings, now=due, page=page))
             return self._probe(kwargs["model"], state) if due else False
 
         self._together(begin, args, state, control)
@@ -118,10 +120,7 @@ class Monitor(TrainerCallback):  # type: ignore[misc]  # transformers has no typ
         """Say what the probes cost."""
         if self.curve is None:
             return
-        curve = self._kept(self.curve)
-        share = f", {curve.share:.1%} of {curve.seconds:.0f} s" if curve.share is not None else ""
-        where = self._folder / curves.HTML
-        self._say(f"monitor: {len(curve.points)} probes took {curve.probing:.1f} s{share}; curve in {where}")
+        self._say(curves.closing(self._kept(self.curve), self._folder / curves.HTML))
 
     def _together(
         self, probe: Callable[[], bool], args: TrainingArguments, state: TrainerState, control: TrainerControl
@@ -241,7 +240,8 @@ class Monitor(TrainerCallback):  # type: ignore[misc]  # transformers has no typ
         self._say(curves.sentence(curve))
         stopping = [bound for bound in self.settings.stop if _broken_for_long(bound, curve)]
         for bound in stopping:
-            self._say(f"monitor: training stops at step {step}: it broke the bound {bound}")
+            when = f"at step {step}" if step else "behind its first step"  # a Trainer always makes one
+            self._say(f"monitor: training stops {when}: it broke the bound {bound}")
         return bool(stopping)
 
     def _bench(self, model: nn.Module) -> Bench:

@@ -18,17 +18,21 @@ import torch
 from torch import Tensor
 
 from geoaudit.attacks import gcg
-from geoaudit.attacks.target import Aim, suffixed, target_ids
+from geoaudit.attacks.target import Aim, Heads, suffixed, target_ids
 from geoaudit.errors import RequestError
 from geoaudit.model.chat import Chat
 from geoaudit.model.loaded import LoadedModel
 from geoaudit.model.manifest import TrainedOn
 from geoaudit.training import behaviors, pool
 from geoaudit.training.conversations import end_of_turn
-from geoaudit.training.losses import Row, away_terms, batch, predicting, toward_terms
+from geoaudit.training.joint import Joint, forks, joint
+from geoaudit.training.losses import Row, away_terms, toward_terms
 from geoaudit.training.r2d2_settings import R2D2
 from geoaudit.training.recipe import Recipe
 from geoaudit.training.trainer import Prepared, Training
+
+PADDED = 1.25
+"""Clean and adversarial rows share a pass unless that takes more tokens than this times those of two passes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +86,9 @@ def attack_cases(
         started = gcg.start(loaded, aims, settings, [case.suffix for case in cases])
     states = [replace(state, step=case.steps) for state, case in zip(started, cases, strict=True)]
     before = [state.loss for state in states]
+    heads = Heads()
     for number in range(settings.steps):
-        states = gcg.step(loaded, states, settings)
+        states = gcg.step(loaded, states, settings, heads=heads)
         if not number:
             before = [math.nan if state.before is None else state.before for state in states]
     return [
@@ -92,29 +97,21 @@ def attack_cases(
     ]
 
 
-def adversarial_terms(
-    model: Any, away: Sequence[Row], toward: Sequence[Row], floor: float, device: torch.device
-) -> tuple[Tensor, Tensor]:
-    """Both losses token by token, of one forward pass over all rows.
+def adversarial_terms(logits: Tensor, rows: Joint, floor: float) -> tuple[Tensor, Tensor]:
+    """Both losses token by token.
 
     Args:
-        model: as it is trained: its mode, precision and wrapping are the caller's.
-        away: prompts with the opening that was attacked.
-        toward: prompts with a refusal.
+        logits: `[n, vocab]`, at the wanted positions of the prompts' rows.
+        rows: what was passed.
         floor: see `losses.away_terms`.
-        device: where the model takes token ids.
 
     Returns:
         `[tokens of the openings]` and `[tokens of the refusals]`, float32, nats.
     """
-    made = batch([*away, *toward], pad=0)
-    labels = made.labels.to(device)
-    logits = model(input_ids=made.ids.to(device), use_cache=False, logits_to_keep=made.kept).logits
-    n = len(away)
-    return (
-        away_terms(*predicting(logits[:n], labels[:n]), floor),
-        toward_terms(*predicting(logits[n:], labels[n:])),
+    (away, openings), (toward, refusals) = (
+        (logits[at.to(logits.device)], tokens.to(logits.device)) for at, tokens in (rows.away, rows.toward)
     )
+    return away_terms(away, openings, floor), toward_terms(toward, refusals)
 
 
 class R2D2Training(Training):
@@ -164,9 +161,7 @@ class R2D2Training(Training):
         """Clean, away and toward loss of a micro-step, weighted; outside training the clean loss alone."""
         if return_outputs or not model.training:
             return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
-        away, toward = self.attacked_rows()
-        clean = super().compute_loss(model, inputs, num_items_in_batch=num_items_in_batch)
-        terms = adversarial_terms(model, away, toward, self.settings.away_floor, self.args.device)
+        clean, terms = self._losses(model, inputs, num_items_in_batch, *self.attacked_rows())
         counts = torch.tensor([float(len(one)) for one in terms], device=self.args.device)
         counts = self.accelerator.reduce(counts, reduction="sum")
         # the mean over processes, which gradients get, times their number is the sum over all tokens
@@ -181,6 +176,33 @@ class R2D2Training(Training):
         self.pool.end_micro_step()
         added = self.settings.away_weight * means[0] + self.settings.toward_weight * means[1]
         return self.settings.clean_weight * clean + self.share(added)
+
+    def _losses(
+        self, model: Any, inputs: Any, num_items_in_batch: Any, away: Sequence[Row], toward: Sequence[Row]
+    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        """The clean loss, and both adversarial ones token by token; from one pass where rows are alike in length."""
+        longest = max(len(one.ids) + len(other.answer) for one, other in zip(away, toward, strict=True))
+        width = inputs["input_ids"].shape[1]
+        rows = joint(None, away, toward, fork=forks(self.model, longest))
+        together = joint(inputs, away, toward, fork=forks(self.model, max(longest, width)))
+        worth = num_items_in_batch is not None and not self._own_loss
+        worth = worth and together.size <= PADDED * (rows.size + inputs["input_ids"].numel())
+        if self._all(worth):
+            n = len(together.clean)
+            logits = self._logits(model, together)
+            logits, rest = torch.split(logits, [n, len(logits) - n])  # whose gradient is one copy
+            clean = self.clean_loss(logits, together.clean, num_items_in_batch)
+            return clean, adversarial_terms(rest, together, self.settings.away_floor)
+        clean = super().compute_loss(model, inputs, num_items_in_batch=num_items_in_batch)
+        return clean, adversarial_terms(self._logits(model, rows), rows, self.settings.away_floor)
+
+    def _logits(self, model: Any, rows: Joint) -> Tensor:
+        device = self.args.device
+        return self.logits(model, rows.inputs(device), rows.wanted.to(device))
+
+    def _all(self, here: bool) -> bool:
+        """Whether something is so in every process: all of them must make as many passes."""
+        return bool(self.accelerator.reduce(torch.tensor(float(not here), device=self.args.device)) == 0)
 
     def attacked_rows(self) -> tuple[list[Row], list[Row]]:
         """Attack this micro-step's cases and keep what was found; the rows of this process's share."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -19,7 +19,17 @@ from pydantic import BaseModel, Field, StringConstraints, ValidationError, model
 from geoaudit.audit.nodes import Nodes, scientific
 from geoaudit.errors import RecipeError, RequestError, did_you_mean
 from geoaudit.records import digest
-from geoaudit.training.blocks import Adapter, ChatFormat, Closed, NotNegative, Positive, Refusals, Source, Text
+from geoaudit.training.blocks import (
+    PROMPT_FILES,
+    Adapter,
+    ChatFormat,
+    Closed,
+    NotNegative,
+    Positive,
+    Refusals,
+    Source,
+    Text,
+)
 from geoaudit.training.monitor_settings import MonitorSettings
 from geoaudit.training.r2d2_settings import R2D2
 
@@ -203,6 +213,16 @@ class Recipe(Closed):
         path = self.folder / Path(word).expanduser()
         return str(path.resolve()) if path.exists() else word
 
+    def files(self) -> Iterator[tuple[tuple[int | str, ...], str]]:
+        """The files of its own that it learns from: where the recipe names them, and their names."""
+        for number, source in enumerate(self.data):
+            if source.file is not None:
+                yield ("data", number, "file"), source.file
+            if source.answers is not None and Path(source.answers).suffix.lower() in PROMPT_FILES:
+                yield ("data", number, "answers"), source.answers
+        if self.refusals is not None and Path(self.refusals.prompts).suffix.lower() in PROMPT_FILES:
+            yield ("refusals", "prompts"), self.refusals.prompts
+
     def to_json(self) -> dict[str, Any]:
         """Every key with its value, JSON-able."""
         return self.model_dump(mode="json", exclude_none=True)
@@ -240,10 +260,17 @@ class _Reader(Nodes):
         given = self.value(root, "the recipe", Recipe)
         given.setdefault("name", self.path.name.split(".")[0])
         try:
-            return Recipe.model_validate({**given, "folder": self.path.absolute().parent})
+            found = Recipe.model_validate({**given, "folder": self.path.absolute().parent})
         except ValidationError as error:
             first = error.errors()[0]
             raise self.error(*self.said(root, first["loc"], first)) from None
+        for where, name in found.files():
+            if not (found.folder / name).is_file():
+                node: yaml.Node = root
+                for part in where:
+                    node = _child(node, part) or node
+                raise self.error(node, f"no such file: {found.folder / name}")
+        return found
 
     def value(self, node: yaml.Node, what: str, annotation: Any) -> Any:
         """The plain value of a node; keys are checked where they are those of a known block."""

@@ -186,6 +186,7 @@ def prepare(
         base=manifest.Base(name=recipe.base, weights_sha256=identify(base, store).weights_sha256),
         run=run,
         answers_left=answering.seconds_left,
+        answers_made=answering.seconds_made,
     )
 
 
@@ -274,18 +275,22 @@ def claimed(out: Path, recipe: Recipe, base_sha256: str, *, fresh: bool, cpu: bo
 
 
 def _claim(out: Path, recipe: Recipe, base_sha256: str, *, fresh: bool) -> str:
+    if out.exists() and not out.is_dir():
+        raise RequestError(f"{out} is a file: name a folder for the checkpoints with --out")
     if fresh:
         remove(out)
     path = out / resuming.FOLDER / _RUN
     made_of = digest([recipe.sha256, base_sha256])
     if path.is_file():
         kept = json.loads(path.read_text(encoding="utf-8"))
-        if kept["recipe"] != made_of:
+        if kept["recipe"] == made_of:
+            return str(kept["run"])
+        if resuming.latest(out) is not None or any(out.glob("step*/")):
             raise RequestError(
                 f"{out} holds the run of another recipe or base ({kept['run']}): name another folder with --out, or "
                 "remove that run with --fresh"
             )
-        return str(kept["run"])
+        remove(out)  # a run that ended before its first step, say for want of a file
     if there := sorted(out.glob("step*/")):
         raise RequestError(
             f"{out} holds checkpoints of another origin ({there[0].name}): name another folder with --out, or remove "
@@ -318,6 +323,14 @@ def same_data(out: Path, prepared: Prepared) -> None:
 def finished(recipe: Recipe, out: Path, run: str) -> bool:
     """Whether every checkpoint of the recipe is there, of this run."""
     return {saving.path(out, step) for step in recipe.saved} <= set(checkpoints(out, run))
+
+
+def kept(out: Path) -> str:
+    """What an interrupted run has left, for a person."""
+    state = resuming.latest(out)
+    if state is None:
+        return "nothing was kept before the first `resume_every` steps, and the same command begins again"
+    return f"the same command goes on behind step {resuming.step_of(state)}"
 
 
 def remove(out: Path) -> None:

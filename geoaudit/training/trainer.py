@@ -19,10 +19,11 @@ from torch import Tensor
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
 from geoaudit.errors import BrokenCheckpoint
+from geoaudit.model.architecture import causal_lm
 from geoaudit.model.chat import Chat
 from geoaudit.model.loaded import LoadedModel
 from geoaudit.model.manifest import Base, TrainedOn
-from geoaudit.training import resuming, saving
+from geoaudit.training import learnt, resuming, saving
 from geoaudit.training.progress import Progress
 from geoaudit.training.recipe import Recipe
 from geoaudit.training.rows import Rows, collate
@@ -46,6 +47,8 @@ class Prepared:
     """Id of the run, the same after a resume."""
     answers_left: float = 0.0
     """To estimate a run: seconds that answers which were not made would have cost."""
+    answers_made: float = 0.0
+    """Seconds that those cost which were made, and are kept."""
 
 
 class Training(Trainer):  # type: ignore[misc]
@@ -154,6 +157,41 @@ class Training(Trainer):  # type: ignore[misc]
 
     def beside(self, folder: Path) -> None:
         """Write further files into a checkpoint's folder; called by the first process, before the folder appears."""
+
+    # --- the loss -------------------------------------------------------------------------------------------------
+
+    def compute_loss(
+        self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
+        """The clean loss of a micro-step, as its share of the step's; outside training what the model says."""
+        if return_outputs or num_items_in_batch is None or not model.training or self._own_loss:
+            return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+        wanted, tokens = learnt.predicting(inputs["labels"])
+        given = {name: value for name, value in inputs.items() if name != "labels"}
+        return self.clean_loss(self.logits(model, given, wanted), tokens, num_items_in_batch)
+
+    def logits(self, model: Any, inputs: Mapping[str, Tensor], wanted: Tensor) -> Tensor:
+        """Logits `[n, vocab]` at some positions of a forward pass; see `learnt.logits`."""
+        with learnt.short_rows(self.model, recomputed=self.recipe.gradient_checkpointing):
+            return learnt.logits(model, inputs, wanted)
+
+    def clean_loss(self, logits: Tensor, tokens: Tensor, num_items_in_batch: Tensor | int) -> Tensor:
+        """Cross-entropy of a micro-step's learnt tokens over the number of the step's, whose gradients add up to it.
+
+        Args:
+            logits: `[n, vocab]`, where they are predicted.
+            tokens: `[n]`, their ids.
+            num_items_in_batch: learnt tokens of the step, in all processes.
+        """
+        total = torch.nn.functional.cross_entropy(logits.float(), tokens.to(logits.device), reduction="sum")
+        loss: Tensor = total / num_items_in_batch * self.accelerator.num_processes  # gradients are averaged over them
+        return loss
+
+    @property
+    def _own_loss(self) -> bool:
+        """Whether the model's loss holds more than the cross-entropy: that of a router among experts."""
+        config: Any = causal_lm(self.model).config
+        return bool(getattr(config.get_text_config(), "output_router_logits", False))
 
     # --- the loop -------------------------------------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ import torch
 
 from geoaudit.attacks import gcg, scoring
 from geoaudit.attacks import gradient as gradients
+from geoaudit.attacks import target as aiming
 from geoaudit.attacks.candidates import allowed, write
 from geoaudit.attacks.gcg import GCG, State, attack, start, step
 from geoaudit.attacks.gradient import gradient
@@ -144,6 +145,22 @@ def test_an_interrupted_attack_goes_on_as_if_it_had_not_been():
             assert [(s.step, s.text) for s in one.steps] == [(s.step, s.text) for s in other.steps]
             assert [s.loss for s in one.steps] == pytest.approx([s.loss for s in other.steps], abs=1e-5)
         assert attack(loaded, WORDS, settings, resume={one.aim.id: one for one in whole}) == whole
+
+
+def test_heads_are_computed_once_while_the_weights_stay(monkeypatch):
+    made, original = [], aiming.begun
+    monkeypatch.setattr(aiming, "begun", lambda loaded, heads: made.append(list(heads)) or original(loaded, heads))
+    loaded, settings, heads = tiny_loaded("llama"), replace(SMALL, steps=3), aiming.Heads()
+    alone = states = start(loaded, WORDS, settings)
+    made.clear()
+    for _ in range(3):
+        alone, states = step(loaded, alone, settings), step(loaded, states, settings, heads=heads)
+        assert states == alone
+    assert len(made) == 3 + 1, "each step alone, and once for all"
+    made.clear()
+    attack(loaded, WORDS, settings)
+    assert len(made) == 1 + 1, "for the losses of the start, and for all steps"
+    assert heads.of(loaded, [(5, 6)])[0].layers[0][0].shape[1] == 2, "others are not mistaken for them"
 
 
 def test_progress_is_told_after_every_step():

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from geoaudit.attacks.passes import Row, joined, run
+from geoaudit.model.attention import PACKED, PACKING
 from tests.model.families import FAMILIES, tiny_loaded
 
 FIRST = (1, 5, 20, 21, 22, 23, 24, 25, 26)
@@ -19,10 +20,23 @@ def alone(loaded, ids):
     return loaded.decoder(input_ids=torch.tensor([list(ids)])).last_hidden_state[0, -1]
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+MODELS: dict[str, tuple[str, dict[str, object]]] = {
+    **{name: (name, {}) for name in FAMILIES},
+    "mistral without windows": ("mistral", {"sliding_window": None}),
+    "phi3 without windows": ("phi3", {"sliding_window": None}),
+    "qwen2 without windows": ("qwen2", {"use_sliding_window": False, "sliding_window": None, "max_window_layers": 3}),
+}
+
+
+def made(name):
+    family, settings = MODELS[name]
+    return tiny_loaded(family, **settings)
+
+
+@pytest.mark.parametrize("name", MODELS)
 @torch.no_grad()
 def test_rows_of_one_pass_may_begin_like_different_rows_at_different_lengths(name):
-    loaded = tiny_loaded(name)
+    loaded = made(name)
     _, kept = run(loaded, [Row(FIRST), Row(SECOND)], keep=True)
     whole = [(*FIRST[:7], 40, 41), (*SECOND, 42), (10, 11, 12), (*FIRST[:2], 33, 34, 35), FIRST]
     rows = [Row(whole[0][7:], 7, 0), Row(whole[1][5:], 5, 1), Row(whole[2]), Row(whole[3][2:], 2, 0), Row(FIRST[8:], 8)]
@@ -41,6 +55,39 @@ def test_rows_of_one_pass_may_begin_like_different_rows_at_different_lengths(nam
         atol=1e-4,
         rtol=0,
     )
+
+
+@torch.no_grad()
+def test_rows_are_packed_where_nothing_but_the_attention_looks_at_two_tokens():
+    """Every model that is packed is among those that the test above holds to what rows give alone."""
+    read = {}
+    for name in MODELS:
+        loaded, shapes = made(name), []
+        handle = loaded.embedding.register_forward_hook(
+            lambda module, args, output, shapes=shapes: shapes.append(tuple(output.shape[:2]))
+        )
+        run(loaded, [Row(FIRST), Row(SECOND)])
+        run(loaded, [Row(FIRST[:5]), Row(SECOND)])
+        handle.remove()
+        read[name], equal = shapes
+        assert equal == (2, 5), "rows of one length need no packing"
+    packed = {name for name, shape in read.items() if shape == (1, 14)}
+    assert {name for name, shape in read.items() if shape == (2, 9)} == MODELS.keys() - packed
+    assert packed == {"llama", "mixtral", "qwen3", "gemma", "olmo2", *(name for name in MODELS if "without" in name)}
+    assert {name.split()[0] for name in packed} == PACKING
+
+
+def test_a_model_has_its_own_attention_again_after_a_packed_pass(monkeypatch):
+    loaded = tiny_loaded("llama")
+    config = loaded.decoder.config
+
+    def broken(*args: object, **kwargs: object) -> None:
+        raise KeyError(config._attn_implementation)
+
+    monkeypatch.setattr(loaded.decoder, "forward", broken)
+    with torch.no_grad(), pytest.raises(KeyError, match=PACKED):
+        run(loaded, [Row(FIRST), Row(SECOND)])
+    assert config._attn_implementation == "sdpa"
 
 
 def test_gradients_reach_what_is_new_and_not_what_is_kept():

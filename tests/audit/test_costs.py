@@ -6,7 +6,9 @@ import dataclasses
 
 import pytest
 
+from geoaudit.attacks import gcg_settings
 from geoaudit.attacks.cases import Attack
+from geoaudit.audit import costs
 from geoaudit.audit.costs import SCORED_IN_FULL, memory_bytes, seconds_per_unit, works
 from geoaudit.carriers.select import Selecting
 from geoaudit.measures.needs import (
@@ -141,6 +143,24 @@ def test_answers_under_edits_are_counted_where_they_are_read_and_where_they_are_
     assert both.units - read.units > both.tokens - read.tokens
     assert 9 * 16 * 30 < read.tokens < 9 * 16 * 120
     assert both.title == f"damage of {work(ALL[Intervention]).what}"
+
+
+def test_a_target_is_read_to_its_end_behind_the_best_candidates_only(monkeypatch):
+    """At share 1 behind all of them; the estimate follows the share that the audit attacks with."""
+    usual = work(ALL[Optimised]).tokens
+
+    def at(share: float) -> int:
+        with monkeypatch.context() as patch:
+            patch.setattr(costs, "GCG", lambda: gcg_settings.GCG(share=share))
+            return work(ALL[Optimised]).tokens
+
+    assert usual == at(gcg_settings.GCG().share)
+    assert at(0.01) < at(0.25) < at(0.5) < at(1)
+    candidates = GCG.budget * GCG.width * 16
+    assert at(1) - at(0.25) == pytest.approx(candidates * 0.75 * costs.TARGET_TOKENS * (1 - costs.READ_OF_ALL), abs=1)
+    # what a step on SmolLM2-135M read: 21.0 to 31.6 tokens a candidate, in the mean 26.0, and its template is short
+    gradients = work(dataclasses.replace(ALL[Optimised], attack=dataclasses.replace(GCG, width=0))).tokens
+    assert 26 < (usual - gradients) / candidates < 1.5 * 26
 
 
 def test_a_search_grows_with_the_layers_and_a_look_at_one_direction_does_not():

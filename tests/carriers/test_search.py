@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import random
+from collections import Counter
 from functools import cache
 from typing import Any
 
@@ -12,13 +13,14 @@ import pytest
 import torch
 
 from geoaudit.carriers import scorer
-from geoaudit.carriers.resample import scored_rows
+from geoaudit.carriers.resample import HARMLESS, draws, scored_rows
 from geoaudit.carriers.scorer import Field, How, Scorer
 from geoaudit.carriers.scores import kl_to_base, refusal_metric
-from geoaudit.carriers.search import least_alike, search
+from geoaudit.carriers.search import _reachable, least_alike, search
 from geoaudit.carriers.select import Row, Selecting, select
 from geoaudit.carriers.table import SearchTable
 from geoaudit.geometry.directions import BlockMeans, activation_scale, differences, null_rows, overall
+from geoaudit.measures.carrier_selection import chosen
 from geoaudit.measures.needs import CandidateSearch, Probe
 from geoaudit.model.activations import block_means
 from geoaudit.model.chat import Chat
@@ -99,6 +101,10 @@ def field_of(means) -> Field:
     return Field(directions, null, overall(means[1]), least_alike(*means))
 
 
+SCORED = [1, 2, 4, 5, 7, 8]
+"""Candidates that are not null."""
+KEPT = MemoryRows()
+"""What searches that only read may share."""
 WIDE = {"kl_budget": 2.0, "frontier_kl": 2.0}
 """The random model's candidates cost up to a nat: a narrower frontier would screen what most of these tests look at."""
 
@@ -337,34 +343,160 @@ def test_the_frontier_is_complete(strict, exhaustive):
         assert np.isfinite(found.cosmic.refuse_cross[index]).all()
 
 
-def test_whatever_the_budget_admits_now_or_on_redrawn_prompts_is_scored_in_full(strict):
-    found, budget, frontier = strict
-    reached = 0
-    for index in range(9):
-        kl = found.arditi.kl[index]
-        if kl.mean() <= frontier and kl.mean() - 3 * kl.std(ddof=1) / len(kl) ** 0.5 <= budget:
-            reached += kl.mean() > budget
-            assert np.isfinite(found.arditi.bypass[index]).all()
-            assert np.isfinite(found.cosmic.comply_cross[index]).all()
-    assert reached, "one that only redrawn prompts admit"
+def test_what_the_budget_admits_now_or_on_redrawn_prompts_is_scored_in_full_and_nothing_else(exhaustive):
+    kl = exhaustive.arditi.kl
+    drawn = kl @ draws(N, HARMLESS).T / N
+    least, most = np.sort(kl[SCORED].mean(axis=1))[:2]
+    budget = float(least + (most - least) / 4)
+    found = run(kl_budget=budget)
+    admitted = drawn.min(axis=1) <= budget
+    assert 1 < admitted.sum() < 6, "some that only redrawn prompts admit, and some that none of them does"
+    for scores in (found.arditi.bypass, found.cosmic.comply_cross.reshape(9, -1)):
+        assert np.isfinite(scores).all(axis=1).tolist() == admitted.tolist()
+
+
+def test_a_candidate_is_in_reach_up_to_the_least_mean_of_the_very_sets_that_are_redrawn():
+    kl = np.random.default_rng(0).lognormal(-2, 1, size=32)
+    least = float((draws(32, HARMLESS) @ kl).min() / 32)
+    assert least < kl.mean() < 2 * least
+    assert _reachable(kl, least)
+    assert not _reachable(kl, least - 1e-6)
+    assert _reachable(kl[:1], kl[0])
+    assert not _reachable(kl[:1], kl[0] - 1e-6)
 
 
 @pytest.mark.parametrize("rule", ["arditi", "cosmic"])
+@pytest.mark.parametrize("raw", [True, False])
+def test_whatever_resample_is_drawn_the_selection_is_that_of_the_exhaustive_search(exhaustive, rule, raw):
+    budget = float(np.sort(exhaustive.arditi.kl[SCORED].mean(axis=1))[1:3].mean())
+    selecting = Selecting(rule, kl_budget=budget, max_layer_fraction=1.0, induce_threshold=-99.0, raw=raw)
+    one, other = (chosen(table, selecting) for table in (run(kl_budget=budget), exhaustive))
+    np.testing.assert_array_equal(one.selected, other.selected)
+    assert len(np.unique(other.selected[:, ~np.isnan(other.selected[0])], axis=1).T) > 1, "not always the same"
+
+
+def level_behind(table: SearchTable, index: int) -> float:
+    """An induce threshold that all but `index` of the six candidates reach, between two of them."""
+    induce = np.sort(table.arditi.induce[SCORED].mean(axis=1))
+    return float(np.r_[-99.0, induce[1:] - np.diff(induce) / 2, 99.0][index])
+
+
+def winner(table: SearchTable, selecting: Selecting) -> tuple[int, int] | None:
+    """What a rule chooses."""
+    scores = table.arditi if selecting.rule == "arditi" else table.cosmic
+    made = select(scored_rows(table.candidates, scores), selecting.rule, n_layers=LAYERS, **selecting.knobs).selected
+    return made and (made.position, made.layer)
+
+
+@pytest.mark.parametrize(
+    ("rule", "behind"), [("cosmic", 0), *(("arditi", behind) for behind in range(7))], ids=lambda each: str(each)
+)
 @pytest.mark.parametrize("rank", [1, 3, 5])
-@pytest.mark.parametrize("level", [-99.0, 0.0])
-def test_the_winner_is_that_of_the_exhaustive_search(exhaustive, rule, rank, level):
-    means = np.sort(np.nanmean(exhaustive.arditi.kl[[1, 2, 4, 5, 7, 8]], axis=1))
-    budget = float(means[rank - 1 : rank + 1].mean())
+@pytest.mark.parametrize("first", [1, 4, 99])
+def test_the_winner_is_that_of_the_exhaustive_search(exhaustive, rule, rank, behind, first, monkeypatch):
+    """Whenever it is asked which candidates induce, and however many of them do."""
+    monkeypatch.setattr(scorer, "STEP_TOKENS", 1)
+    monkeypatch.setattr(scorer, "FIRST_LOOK", first)
+    means = np.sort(exhaustive.arditi.kl[SCORED].mean(axis=1))
+    budget, level = float(means[rank - 1 : rank + 1].mean()), level_behind(exhaustive, behind)
     selecting = Selecting(rule, kl_budget=budget, max_layer_fraction=1.0, induce_threshold=level, raw=True)
-    found = run(search="winner", kl_budget=budget, frontier_kl=budget, selecting=selecting)
-    chosen = []
-    for each in (found, exhaustive):
-        scores = each.arditi if rule == "arditi" else each.cosmic
-        chosen.append(select(scored_rows(each.candidates, scores), rule, n_layers=LAYERS, **selecting.knobs).selected)
-    if chosen[1] is None:
-        assert chosen[0] is None
-    else:
-        assert (chosen[0].position, chosen[0].layer) == (chosen[1].position, chosen[1].layer)
+    found = run(KEPT, search="winner", kl_budget=budget, frontier_kl=budget, selecting=selecting)
+    assert winner(found, selecting) == winner(exhaustive, selecting)
+    agree_where_measured(found, exhaustive)
+
+
+def for_the_winner(exhaustive: SearchTable, behind: int = 3) -> dict[str, Any]:
+    """A search for arditi's winner where the budget admits all but the dearest candidate."""
+    budget = float(np.sort(exhaustive.arditi.kl[SCORED].mean(axis=1))[-2:].mean())
+    level = level_behind(exhaustive, behind)
+    selecting = Selecting("arditi", kl_budget=budget, max_layer_fraction=1.0, induce_threshold=level)
+    return {"search": "winner", "kl_budget": budget, "frontier_kl": budget, "selecting": selecting}
+
+
+def test_a_candidate_that_does_not_induce_is_read_no_further(exhaustive, scored, monkeypatch):
+    monkeypatch.setattr(scorer, "STEP_TOKENS", 1)
+    monkeypatch.setattr(scorer, "FIRST_LOOK", 3)
+    how = for_the_winner(exhaustive)
+    found = run(**how)
+    status = select(
+        scored_rows(found.candidates, found.arditi), "arditi", n_layers=LAYERS, **how["selecting"].knobs
+    ).status
+    induce, kl = exhaustive.arditi.induce.mean(axis=1), exhaustive.arditi.kl.mean(axis=1)
+    counts = Counter(status)
+    assert counts["not-inducing"] >= 2
+    assert counts["admissible"] >= 1
+    for index in SCORED:
+        read = np.isfinite(found.arditi.kl[index]).sum()
+        if status[index] == "not-inducing":
+            assert induce[index] < how["selecting"].induce_threshold
+            assert 3 <= read < N
+            np.testing.assert_allclose(found.arditi.induce[index], exhaustive.arditi.induce[index], atol=1e-3)
+        elif status[index] == "admissible":
+            assert induce[index] >= how["selecting"].induce_threshold
+            assert read == N
+        else:
+            assert kl[index] > how["kl_budget"]
+        ablated = np.isfinite(found.arditi.bypass[index]).all()
+        assert ablated == (status[index] == "admissible")
+    assert 3 in [np.isfinite(found.arditi.kl[index]).sum() for index in SCORED], "at the first look"
+    added = [layer for kind, layers in scored if kind == "added" for layer in layers]
+    assert len(added) <= 6, "nobody is asked twice"
+
+
+def test_a_candidate_that_looked_cheap_at_first_is_screened_all_the_same(exhaustive, monkeypatch):
+    """Its first prompts are within the budget, so it was added; its mean is not."""
+    monkeypatch.setattr(scorer, "STEP_TOKENS", 1)
+    monkeypatch.setattr(scorer, "FIRST_LOOK", 1)
+    made = Scorer._kl
+    dear = [place for place in exhaustive.candidates if place.layer == 1]
+
+    def rising(self, group, *more, prompts, **named):
+        found = made(self, group, *more, prompts=prompts, **named)
+        for index, place in enumerate(group):
+            first = len(self.harmless[prompts[0]].ids) == min(len(one.ids) for one in self.harmless)
+            found["kl"][index] = 0.0 if first or place.layer == 2 else 9.0
+        return found
+
+    monkeypatch.setattr(Scorer, "_kl", rising)
+    found = run(**for_the_winner(exhaustive, behind=0))
+    assert len(dear) == 3
+    assert [row.excluded for row in found.candidates] == ["null", "screened", ""] * 3
+    assert np.isfinite(found.arditi.induce[[1, 4, 7]]).all()
+    assert np.isnan(found.arditi.bypass[[1, 4, 7]]).all()
+    assert winner(found, for_the_winner(exhaustive, behind=0)["selecting"])[1] == 2
+
+
+def test_one_whose_added_scores_are_nan_is_not_said_to_do_nothing(exhaustive, monkeypatch):
+    made = Scorer._added
+
+    def broken(self, group):
+        found = made(self, group)
+        return found | {"induce": found["induce"] * (np.nan if group[0].layer == 2 else 1.0)}
+
+    monkeypatch.setattr(Scorer, "_added", broken)
+    how = {**for_the_winner(exhaustive, behind=0), "kl_budget": 9.0, "frontier_kl": 9.0}
+    how["selecting"] = dataclasses.replace(how["selecting"], kl_budget=9.0)
+    found = run(**how)
+    rows = scored_rows(found.candidates, found.arditi)
+    status = select(rows, "arditi", n_layers=LAYERS, **how["selecting"].knobs).status
+    assert status == ["null", "admissible", "not-finite"] * 3
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_a_killed_search_for_the_winner_goes_on_to_the_same_table(exhaustive, scored, dtype, monkeypatch):
+    monkeypatch.setattr(scorer, "STEP_TOKENS", 60)
+    how = for_the_winner(exhaustive)
+    whole = run(dtype=dtype, **how)
+    steps = list(scored)
+    kinds = [kind for kind, _ in steps]
+    assert kinds.index("added") < len(kinds) - 1 - kinds[::-1].index("kl"), "asked before the last prompt"
+    for done in range(len(steps)):
+        rows = MemoryRows(lives=1 + done)
+        with pytest.raises(Killed):
+            run(rows, dtype, **how)
+        scored.clear()
+        assert same(run(rows.again(), dtype, **how), whole)
+        assert scored == steps[done:]
 
 
 def test_a_least_kl_that_is_not_known_would_screen_wrongly(exhaustive):

@@ -30,7 +30,7 @@ rows = st.builds(
     s_refuse=number,
     s_comply=number,
     kl=st.one_of(number, st.floats(0, 0.2)),
-    excluded=st.sampled_from(["", "", "", "null", "screened"]),
+    excluded=st.sampled_from(["", "", "", "null", "screened", "not-inducing"]),
 )
 tables = st.lists(rows, max_size=12, unique_by=lambda row: (row.position, row.layer))
 rules = st.sampled_from(["arditi", "cosmic", "cosmic-affine"])
@@ -82,6 +82,7 @@ def test_the_published_selections_and_filters_are_reproduced(
         ({"induce": None}, "not-finite"),
         ({"excluded": "null"}, "null"),
         ({"excluded": "screened", "bypass": None}, "screened"),
+        ({"excluded": "not-inducing", "kl": math.nan}, "not-inducing"),
         ({"kl": math.nan, "layer": 9, "induce": -1.0}, "not-finite"),  # a KL that is no number is found first
         ({"kl": None, "layer": 9}, "not-finite"),
         ({"kl": 0.2, "bypass": None}, "kl"),  # ruled out before the others were measured
@@ -348,7 +349,7 @@ def test_an_empty_table_has_no_carrier() -> None:
         ([candidate(position=None)], "position is None, not a whole number"),
         ([candidate(layer=10)], "layer 10 does not exist in 10 layers"),
         ([candidate(), candidate()], "rows 0 and 1 of the scores are both for position -1, layer 3"),
-        ([candidate(excluded="boring")], "excluded is 'null' or 'screened', got 'boring'"),
+        ([candidate(excluded="boring")], "excluded is 'null', 'screened' or 'not-inducing', got 'boring'"),
         ([("position", -1)], "row 0 of the scores is a tuple"),
     ],
 )

@@ -16,7 +16,7 @@ from geoaudit.measures.bench import Contract, load_source
 from geoaudit.measures.fulfilled import texts_key
 from geoaudit.measures.needs import CandidateSearch, Completions, Judged, Probe, Source
 from geoaudit.measures.table import dotted, get
-from geoaudit.model import generate
+from geoaudit.model import generate, numerics
 from geoaudit.records import Judgement
 from tests.measures.benches import Killed, MemoryRows, evidence_of, never, open_bench
 from tests.model.planted import ANSWER, REFUSAL
@@ -131,6 +131,7 @@ CHANGES = {
     "dtype": {"dtype": "bfloat16"},
     "batch": {"generation_batch": 3},
     "blocks": {"probe_blocks": 16},
+    "numerics": {"numerics": numerics.VERSION + 1},
 }
 
 
@@ -155,6 +156,10 @@ def test_every_field_of_the_contract_is_in_the_keys_of_rows(planted, field):
     )
     other.fulfil(asked(4))
     assert (other.found, other.made) == (0, 1)
+
+
+def test_what_is_computed_now_is_keyed_by_the_numerics_of_now(planted):
+    assert open_bench(planted()).contract.numerics == numerics.VERSION
 
 
 def test_rows_of_another_checkpoint_system_prompt_or_length_are_not_used(planted):

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 
 from geoaudit.audit.decide import decide
+from geoaudit.carriers.resample import SEED
 from geoaudit.carriers.table import SearchTable
 from geoaudit.errors import NothingToMeasure
 from geoaudit.measures import carrier
 from geoaudit.measures.bench import Bench
 from geoaudit.measures.carrier_needs import for_carrier
-from geoaudit.measures.carrier_selection import SEED
 from geoaudit.measures.evidence import Evidence
 from geoaudit.measures.fulfilled import CompletedPrompts
 from geoaudit.measures.needs import CandidateSearch, ChatSetting, Probe
@@ -374,18 +374,19 @@ def test_a_budget_that_redrawn_prompts_often_break_gives_no_interval(bench):
     assert measure("carrier_layer", dear, "arditi", direction="nearest").estimate == 3
 
 
-def test_screened_candidates_show_the_kl_of_their_first_prompts(bench):
+@pytest.mark.parametrize(("why", "shown"), [("screened", 3.0), ("not-inducing", None)])
+def test_of_what_was_not_read_to_the_end_the_kl_is_shown_only_where_it_is_the_reason(bench, why, shown):
     def screen(table: SearchTable) -> SearchTable:
         rows = list(table.candidates)
         index = rows.index(dataclasses.replace(rows[1], excluded=""))
-        rows[index] = dataclasses.replace(rows[index], excluded="screened")
+        rows[index] = dataclasses.replace(rows[index], excluded=why)
         kl = table.arditi.kl.copy()
         kl[index] = [2.0, 4.0, *[np.nan] * (table.n - 2)]
         return dataclasses.replace(table, candidates=tuple(rows), arditi=dataclasses.replace(table.arditi, kl=kl))
 
     found = measure("carrier_layer", changed(bench, table=screen), "arditi")
     row = found.detail["candidates"][1]
-    assert (row["status"], row["kl"]) == ("screened", 3.0)
+    assert (row["status"], row["kl"]) == (why, shown)
 
 
 def test_what_is_needed_is_planned(bench):

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from geoaudit.audit.decide import decide
+from geoaudit.carriers.resample import RESAMPLES, SEED
 from geoaudit.carriers.select import Selecting
 from geoaudit.carriers.table import SearchTable
 from geoaudit.errors import NothingToMeasure
@@ -25,7 +26,7 @@ from geoaudit.measures.carrier import (
     carrier_s_refuse,
     carrier_score,
 )
-from geoaudit.measures.carrier_selection import RESAMPLES, SEED, chosen, first_budget, frontier, idle_cosine
+from geoaudit.measures.carrier_selection import chosen, first_budget, frontier, idle_cosine
 from geoaudit.records import Measurement
 from tests.carriers.resampling import resample_selection
 from tests.measures.carriers import (

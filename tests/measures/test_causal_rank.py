@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from geoaudit.audit.decide import decide
+from geoaudit.carriers.resample import RESAMPLES
 from geoaudit.carriers.table import SubspaceEffects
 from geoaudit.errors import NothingToMeasure
-from geoaudit.measures.carrier_selection import RESAMPLES
 from geoaudit.measures.causal_rank import beyond_controls, causal_rank, least_k
 from geoaudit.prompts.sources import load
 from geoaudit.records import Measurement

@@ -23,7 +23,15 @@ from geoaudit.prompts.sources import load, names
 from geoaudit.records import Measurement
 from tests.measures.benches import SHARED, evidence_of, open_bench
 
-SMALL = {"n": 12, "n_train": 32, "n_validation": 8, "n_held_out": 8, "max_new_tokens": 3}
+SMALL = {
+    "n": 12,
+    "n_train": 32,
+    "n_validation": 8,
+    "n_held_out": 8,
+    "n_controls": 9,
+    "beats_controls": 0.8,  # which nine controls can show
+    "max_new_tokens": 3,
+}
 MOST_COMBINED = 40
 """Combinations of choices that are all tried; of more, each choice is changed alone."""
 ELSEWHERE = {"beliefs", "coupling", "drift", "independence", "relocation", "reply_inversion", "transfer"}
@@ -34,7 +42,6 @@ HERE = [
     for measure in MEASURES.values()
     if measure.function.partition(":")[0].split(".")[-1] not in ELSEWHERE and measure.name != "transfer_asr"
 ]
-on_this_bench = pytest.mark.parametrize("measure", HERE, ids=[measure.name for measure in HERE])
 
 
 def small(measure: Measure, **given) -> dict:
@@ -172,10 +179,25 @@ def test_probe_pairs_are_aligned_for_every_n():
 # --- on a real bench -------------------------------------------------------------------------------------------------
 
 
-@on_this_bench
-def test_every_variant_gives_a_value_in_range_with_its_interval(evidence, measure):
-    for parameters in variants(measure):
-        found: Measurement = dotted(measure.function)(parameters, evidence)
+@pytest.fixture(scope="module", params=HERE, ids=[measure.name for measure in HERE])
+def measured(request, evidence):
+    """A measure, and of each variant its parameters, what it asked for and what it gave. Made once for the tests."""
+
+    def of_variant(parameters: dict) -> tuple[dict, list[Need], Measurement]:
+        asked: list[Need] = []
+
+        def of(need):
+            asked.append(need)
+            return evidence.of(need)
+
+        return parameters, asked, dotted(request.param.function)(parameters, Evidence("ckpt", of))
+
+    return request.param, [of_variant(parameters) for parameters in variants(request.param)]
+
+
+def test_every_variant_gives_a_value_in_range_with_its_interval(measured):
+    measure, tried = measured
+    for parameters, _, found in tried:
         outcome = OUTCOMES[parameters.get("outcome", SCORE)]
         unit = outcome.unit if "outcome" in parameters else measure.unit
         assert (found.measure, found.unit, found.checkpoint) == (measure.name, unit, "ckpt")
@@ -205,16 +227,9 @@ def test_every_variant_gives_a_value_in_range_with_its_interval(evidence, measur
         assert Measurement.from_json(json.loads(json.dumps(found.to_json(), allow_nan=False))) == found
 
 
-@on_this_bench
-def test_a_measure_asks_for_no_more_than_its_needs(evidence, measure):
-    for parameters in variants(measure):
-        asked = []
-
-        def of(need, asked=asked):
-            asked.append(need)
-            return evidence.of(need)
-
-        dotted(measure.function)(parameters, Evidence("ckpt", of))
+def test_a_measure_asks_for_no_more_than_its_needs(measured):
+    measure, tried = measured
+    for parameters, asked, _ in tried:
         assert asked
         planned = set(dotted(measure.needs)(parameters))
         rules = {need for need in asked if isinstance(need, Judged) and need.judge in judges.OFFLINE}

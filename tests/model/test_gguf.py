@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -291,6 +292,19 @@ def test_conversion_is_quiet(tmp_path, capfd):
     capfd.readouterr()
     gguf.convert(path, tmp_path / "store")
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_conversion_leaves_the_gguf_package_as_it_was(tmp_path, whole):
+    import gguf as package
+
+    path = write(tmp_path / "m.gguf")
+    if not whole:
+        path.write_bytes(path.read_bytes()[:-5000])
+    before = package.GGUFReader, package.get_tensor_name_map
+    with contextlib.nullcontext() if whole else pytest.raises(BrokenCheckpoint):
+        gguf.convert(path, tmp_path / "store")
+    assert (package.GGUFReader, package.get_tensor_name_map) == before
 
 
 @pytest.mark.slow

@@ -19,7 +19,7 @@ FILES = {benchmark.file.path: benchmark.file for benchmark in BENCHMARKS.values(
 def test_a_missing_file_says_what_to_do(tmp_path):
     with pytest.raises(DataMissing, match="geoaudit data fetch harmbench") as caught:
         sources.check("harmbench", tmp_path)
-    for word in (str(tmp_path), "--geoaudit-data", "GEOAUDIT_DATA", "harmbench_behaviors_text_all.csv"):
+    for word in (str(tmp_path), "--geoaudit-data", "`--data DIR`", "GEOAUDIT_DATA", "harmbench_behaviors_text_all.csv"):
         assert word in str(caught.value)
     with pytest.raises(DataMissing, match="geoaudit data fetch harmbench"):
         sources.load("harmbench", data=tmp_path)
@@ -29,6 +29,7 @@ def test_a_file_that_cannot_be_fetched_says_where_it_comes_from_and_goes(tmp_pat
     with pytest.raises(DataMissing, match="JailbreakBench/JBB-Behaviors") as caught:
         sources.check("jailbreakbench", tmp_path)
     assert "jailbreakbench/harmful_behaviors.csv" in str(caught.value)
+    assert "`--data DIR`" in str(caught.value)
     assert "geoaudit data fetch" not in str(caught.value)
 
 

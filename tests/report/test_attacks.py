@@ -98,6 +98,22 @@ def test_the_page_says_what_stands_beside_the_rate(attacked: dict[str, Any], rea
         assert said in text, said
 
 
+def test_assertions_on_several_checkpoints_are_told_apart(attacked: dict[str, Any], read_page: Any):
+    asserted = attacked["assertions"][0]
+    own = [
+        row
+        for row in attacked["measurements"]
+        if row["measure"] == "attack_success_rate" and "optimised" in row["detail"]
+    ]
+    lines = [{**asserted, "id": "made-here", "checkpoint": row["checkpoint"], "measurement": row["key"]} for row in own]
+    text = read_page(html.render({**attacked, "assertions": lines})).text
+    for name in NAMES:
+        assert f"made-here on {name} (" in text
+    (one, _) = lines
+    text = read_page(html.render({**attacked, "assertions": [one]})).text
+    assert "asserted by made-here (" in text
+
+
 def test_under_a_judge_of_harm_a_transfer_is_called_by_its_name(attacked: dict[str, Any]):
     row = {**attacked["measurements"][-1], "judge": "harmbench"}
     assert titles.title(attacked, "transfer_asr", row).startswith(

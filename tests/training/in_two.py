@@ -1,11 +1,10 @@
-"""One of several processes that train under a monitor; started by `test_monitor` with torchrun."""
+"""What each of several processes does that train under a monitor (`launched`)."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import os
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -50,8 +49,3 @@ def main(folder: str, out: Path) -> None:
     except GeoauditError:
         report["failed"] = True
     (out / f"rank{os.environ['RANK']}.json").write_text(json.dumps(report))
-
-
-if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[2]))
-    torch.distributed.destroy_process_group()  # whose threads would abort a process that ends

@@ -1,15 +1,13 @@
 """A tiny R2D2 run that is the same each time: a random model, eight conversations, three behaviours.
 
-Run as a program (by several processes) it trains in the folder that is given and leaves what the test compares.
+`main` trains in a folder, in one process or as one of several, and leaves there what the test compares.
 """
 
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
-import torch
 from safetensors.torch import save_file
 
 from geoaudit.model.manifest import Base
@@ -110,10 +108,3 @@ def main(out: Path) -> None:
         one.pool.write(out)
         left = {"processes": one.accelerator.num_processes, "curves": one.curves()}
         (out / "left.json").write_text(json.dumps(left))
-
-
-if __name__ == "__main__":
-    torch.set_num_threads(1)
-    main(Path(sys.argv[1]))
-    if torch.distributed.is_initialized():
-        torch.distributed.destroy_process_group()  # whose threads would abort a process that ends

@@ -1,4 +1,4 @@
-"""The adversarial losses: the reference's vector, any probability, gradients, and what padding must not do."""
+"""The adversarial losses: the reference's vector, any probability, gradients."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from geoaudit.training.losses import IGNORED, Row, away_terms, batch, predicting, toward_terms
-from tests.model.families import FAMILIES, tiny_loaded
+from geoaudit.training.losses import away_terms, toward_terms
 
 
 def logits_of(probabilities, vocab=7, target=3):
@@ -79,26 +78,3 @@ def test_low_precision_logits_are_computed_in_float32():
     logits, targets = logits_of([0.9, 0.5])
     for terms in (away_terms, toward_terms):
         assert terms(logits.bfloat16(), targets).dtype == torch.float32
-
-
-def test_a_batch_labels_the_answers_only():
-    rows = [Row((5, 6, 7), (8, 9)), Row((1,), (2, 3, 4, 5, 6))]
-    made = batch(rows, pad=0)
-    assert made.ids.tolist() == [[5, 6, 7, 8, 9, 0], [1, 2, 3, 4, 5, 6]]
-    assert made.labels.tolist() == [[IGNORED] * 3 + [8, 9, IGNORED], [IGNORED, 2, 3, 4, 5, 6]]
-    assert made.kept == 6, "from the position that predicts the first answer token of the shortest prompt"
-
-
-@pytest.mark.parametrize("family", FAMILIES)
-def test_terms_of_a_padded_batch_are_those_of_each_row_alone(family):
-    model = tiny_loaded(family).model
-    rows = [Row((1, 4, 5, 6, 7, 8), (9, 10)), Row((1, 11), (12, 13, 14, 15)), Row((1, 4, 9), (3,))]
-    made = batch(rows, pad=0)
-    padded = model(input_ids=made.ids, use_cache=False, logits_to_keep=made.kept).logits
-    logits, wanted = predicting(padded, made.labels)
-    assert wanted.tolist() == [9, 10, 12, 13, 14, 15, 3]
-    alone = []
-    for row in rows:
-        whole = model(input_ids=torch.tensor([row.ids]), use_cache=False).logits[0]
-        alone += [whole[len(row.prompt) - 1 + t] for t in range(len(row.answer))]
-    assert torch.allclose(logits, torch.stack(alone), atol=1e-4)

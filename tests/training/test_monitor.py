@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -198,7 +195,19 @@ def test_it_probes_at_the_last_step_wherever_that_falls(planted: Callable[..., P
     share = watching.curve.share
     assert share is not None
     assert 0 < share < 1
-    assert "2 probes took" in watching.said[-1]  # type: ignore[attr-defined]
+    first, *_, last = watching.said  # type: ignore[attr-defined]
+    assert first.startswith("monitor: 2 to come (every 3 steps, 8 + 8 prompts, 2 positions of 2 layers); curve in ")
+    assert "2 probes took" in last
+    assert first.endswith(last.rpartition("curve in ")[2])
+
+
+def test_it_says_what_it_will_read_before_the_first_probe(planted: Callable[..., Planted], tmp_path: Path) -> None:
+    model, tokenizer = opened(planted(layer=3, position=-2))
+    watching = a_monitor(tokenizer, tmp_path)
+    trainer(model, tokenizer, tmp_path / "run", [watching]).train()
+    first, second, *_ = watching.said  # type: ignore[attr-defined]
+    assert first.startswith("monitor: a probe now and 2 to come")
+    assert second.startswith("monitor step 0 |")
 
 
 # --- bounds ---------------------------------------------------------------------------------------------------------
@@ -219,7 +228,8 @@ def test_training_stops_where_a_bound_is_broken(
     # the Trainer looks at what a callback asked for behind a step: one asked for before the first still takes one
     assert [point.step for point in watching.curve.points][: len(steps)] == steps
     assert run.state.global_step == max(1, steps[-1])
-    assert any("training stops" in line for line in watching.said)  # type: ignore[attr-defined]
+    when = "behind its first step" if steps[-1] == 0 else f"at step {steps[-1]}"
+    assert any(f"training stops {when}: it broke" in line for line in watching.said)  # type: ignore[attr-defined]
 
 
 def test_a_bound_that_is_kept_stops_nothing(planted: Callable[..., Planted], tmp_path: Path) -> None:
@@ -383,21 +393,14 @@ def test_the_name_of_weights_changes_with_every_tensor_and_with_nothing_else(pla
 # --- several processes ----------------------------------------------------------------------------------------------
 
 
-def test_two_processes_probe_once_and_stop_together(planted: Callable[..., Planted], tmp_path: Path) -> None:
-    truth = planted(layer=3, position=-2)
-    root = Path(__file__).parents[2]
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", "0"]
-    command += ["--rdzv_backend", "c10d", "--rdzv_endpoint", "localhost:0"]
-    command += ["-m", "tests.training.in_two", str(truth.folder), str(tmp_path)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(root)}
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment, cwd=root)
-    assert done.returncode == 0, done.stderr[-3000:]
-    reports = [json.loads((tmp_path / f"rank{rank}.json").read_text()) for rank in (0, 1)]
+def test_two_processes_probe_once_and_stop_together(in_two_processes: Callable[[str], Path]) -> None:
+    folder = in_two_processes("monitored")
+    reports = [json.loads((folder / f"rank{rank}.json").read_text()) for rank in (0, 1)]
     assert [one["world"] for one in reports] == [2, 2]
     assert [one["steps"] for one in reports] == [2, 2]  # of 6: both stopped where the first saw the bound broken
     assert [one["points"] for one in reports] == [[0, 1, 2], None]
     assert reports[0]["weights"] == reports[1]["weights"]
     assert [one["failed"] for one in reports] == [True, True]
-    found = curve.read(tmp_path / "curve")
+    found = curve.read(folder / "curve")
     assert found is not None
     assert len(found.points) == 3

@@ -3,34 +3,20 @@
 from __future__ import annotations
 
 import json
-import socket
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import torch
 
-from tests.training import tiny
-
-ROOT = Path(__file__).resolve().parents[2]
-CHANGES = {"micro_batch": 1, "checkpoints": [0, 3]}
+from tests.training import launched, tiny
 
 
 @pytest.fixture(scope="module")
-def both(tmp_path_factory):
+def both(in_two_processes, tmp_path_factory):
     """The checkpoints of two processes, of one, and what each of the two said of itself."""
-    folder = tmp_path_factory.mktemp("processes")
-    tiny.write(folder, **CHANGES)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    launch = ["-m", "torch.distributed.run", "--nproc_per_node=2", f"--master_port={port}"]
-    program = ["-m", "tests.training.tiny", str(folder), str(folder / "two"), "0", json.dumps(CHANGES)]
-    done = subprocess.run([sys.executable, *launch, *program], cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[-3000:]
+    folder = in_two_processes("sft")
     said = [json.loads((folder / f"process{rank}.json").read_text()) for rank in range(2)]
-    one = tiny.train(folder, folder / "one", **CHANGES)
+    alone = tmp_path_factory.mktemp("one")
+    one = tiny.train(alone, alone / "one", **launched.SFT)
     return [folder / "two" / path.name for path in one], one, said
 
 

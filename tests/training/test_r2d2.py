@@ -192,9 +192,9 @@ def test_a_case_goes_on_where_it_stood(tmp_path, monkeypatch):
     one = training(tmp_path, recipe(r2d2={"updated": 4, "plain": 0}))
     made, original = [], gcg.step
 
-    def spied(loaded, states, settings):
+    def spied(loaded, states, settings, heads):
         made.append({(state.aim.id, state.step) for state in states})
-        return original(loaded, states, settings)
+        return original(loaded, states, settings, heads=heads)
 
     monkeypatch.setattr(gcg, "step", spied)
     attacked(one)
@@ -239,9 +239,9 @@ def test_the_attack_runs_in_the_precision_of_the_training(tmp_path, monkeypatch,
     one = training(tmp_path, recipe(steps=1, precision=precision))
     seen, original = set(), gcg.step
 
-    def spied(loaded, states, settings):
+    def spied(loaded, states, settings, heads):
         seen.add(torch.is_autocast_enabled("cpu"))
-        return original(loaded, states, settings)
+        return original(loaded, states, settings, heads=heads)
 
     monkeypatch.setattr(gcg, "step", spied)
     one.run()

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from geoaudit.training import r2d2
+from geoaudit.training.joint import joint
 from geoaudit.training.losses import Row
 from geoaudit.training.pool import Behavior, Pool
 from geoaudit.training.r2d2_settings import R2D2
@@ -96,8 +97,12 @@ def test_a_step_lowers_the_loss_that_it_is_of(tmp_path: Path) -> None:
     one = begun(tmp_path, updated=4, plain=0, gcg_steps=0)
     away, toward = one.attacked_rows()
 
+    def terms(away: list[Row], toward: list[Row]) -> tuple[torch.Tensor, torch.Tensor]:
+        rows = joint(None, away, toward, fork=True)
+        return r2d2.adversarial_terms(one._logits(one.model, rows), rows, -1000.0)
+
     def losses() -> tuple[torch.Tensor, torch.Tensor]:
-        first, second = r2d2.adversarial_terms(one.model, away, toward, -1000.0, torch.device("cpu"))
+        first, second = terms(away, toward)
         return first.mean(), second.mean()
 
     optimiser = torch.optim.SGD(one.model.parameters(), lr=0.02)
@@ -109,16 +114,12 @@ def test_a_step_lowers_the_loss_that_it_is_of(tmp_path: Path) -> None:
         assert losses()[which] < before[which]
     # and what away means: the openings' likelihood falls
     with torch.no_grad():
-        start = r2d2.adversarial_terms(one.model, [away[0]], [Row(away[0].prompt, away[0].answer)], -1000.0, "cpu")[
-            1
-        ].mean()
+        start = terms(away[:1], away[:1])[1].mean()
     optimiser.zero_grad()
     losses()[0].backward()
     optimiser.step()
     with torch.no_grad():
-        end = r2d2.adversarial_terms(one.model, [away[0]], [Row(away[0].prompt, away[0].answer)], -1000.0, "cpu")[
-            1
-        ].mean()
+        end = terms(away[:1], away[:1])[1].mean()
     assert end > start
 
 
