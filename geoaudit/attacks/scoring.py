@@ -28,7 +28,9 @@ POSITIONS_ON_ACCELERATOR = 2048
 POSITIONS_IN_CACHE = 32
 """Positions whose logits are turned into losses at once on a CPU: a copy in float32 that stays in its cache."""
 SURE = 0.6
-"""The first stage ends with the token at which the known text's cross-entropies add up to this share of all."""
+"""The first stage ends with the token at which the known text's cross-entropies add up to this share of all. With a
+quarter of 64 candidates read on, what was chosen in 36 steps (six behaviours, SmolLM2-135M) was the best of all in 32,
+within 0.002 nats of it in 35, and 0.04 worse in one; reading all to the end takes 1.4 times as long."""
 DRAFTED = 1 / 8
 """Of the candidates that a draft ranks, the share whose losses the model itself computes. Bfloat16 moves a loss by
 about a hundredth, which is less than what lies between the best candidate and the best eighth's last."""
