@@ -122,17 +122,19 @@ def begun(loaded: LoadedModel, heads: Sequence[tuple[int, ...]]) -> tuple[Kept |
 
 
 class Heads:
-    """What `begun` made, kept until other heads are asked for: for several steps on the same weights."""
+    """What `begun` made, kept for further steps until other heads are asked for, or of another model or weights."""
 
     def __init__(self) -> None:
-        self._heads: list[tuple[int, ...]] | None = None
+        self._of: tuple[object, ...] | None = None
         self._made: tuple[Kept | None, list[int]] = (None, [])
 
     def of(self, loaded: LoadedModel, heads: Sequence[tuple[int, ...]]) -> tuple[Kept | None, list[int]]:
         """As `begun`."""
-        if self._heads != list(heads):
+        # torch counts what is done to a tensor in place, which is how optimisers change weights
+        asked = loaded.model, sum(weight._version for weight in loaded.model.parameters()), tuple(heads)
+        if self._of != asked:
             self._made = begun(loaded, heads)
-            self._heads = list(heads)
+            self._of = asked
         return self._made
 
 

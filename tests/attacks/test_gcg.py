@@ -163,6 +163,21 @@ def test_heads_are_computed_once_while_the_weights_stay(monkeypatch):
     assert heads.of(loaded, [(5, 6)])[0].layers[0][0].shape[1] == 2, "others are not mistaken for them"
 
 
+@torch.no_grad()
+def test_heads_of_another_model_or_of_other_weights_are_not_taken():
+    loaded, other, heads = tiny_loaded("llama"), tiny_loaded("llama", intermediate_size=40), aiming.Heads()
+
+    def values(model):
+        return heads.of(model, [(5, 6)])[0].layers[-1][1].clone()
+
+    first = values(loaded)
+    assert not torch.equal(values(other), first)
+    assert torch.equal(values(loaded), first)
+    for weight in loaded.model.parameters():
+        weight.mul_(1.01)
+    assert not torch.equal(values(loaded), first)
+
+
 def test_progress_is_told_after_every_step():
     told = []
     traces = attack(
