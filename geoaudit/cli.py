@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import geoaudit
+from geoaudit import comparing, noising, verifying
 from geoaudit.errors import GeoauditError, RequestError
 
 EXIT_USAGE = 4
@@ -148,6 +149,10 @@ def _parser() -> argparse.ArgumentParser:
     preflight.add_argument("--margin", type=float, required=True, metavar="MARGIN", help="for example 0.10")
     preflight.set_defaults(run=_preflight)
 
+    comparing.add_to(commands)
+    noising.add_to(commands)
+    verifying.add_to(commands)
+
     training = commands.add_parser(
         "train",
         help="train a trajectory of checkpoints from a recipe",
@@ -174,12 +179,23 @@ def _parser() -> argparse.ArgumentParser:
     measures.add_argument("name", nargs="?", help="one measure, in full")
     measures.set_defaults(run=_measures)
 
-    schema = commands.add_parser("schema", help="print the JSON Schema of suite files, for editors")
+    schema = commands.add_parser("schema", help="print the JSON Schema of suite files, for editors, or of records")
+    schema.add_argument("--record", action="store_true", help="of records, for programs that read one")
     schema.set_defaults(run=_schema)
 
-    report = commands.add_parser("report", help="render a record again as HTML, without measuring")
-    report.add_argument("record", type=Path, metavar="RECORD.json")
-    report.add_argument("-o", "--output", type=Path, metavar="REPORT.html", help="(default: beside the record)")
+    report = commands.add_parser(
+        "report",
+        help="render a record again as HTML, or several as one, without measuring",
+        description="Several records, for example of the checkpoints of one run, are merged into one report; the "
+        "merged record lies beside it. Lines across a trajectory are decided again by pytest with --geoaudit-replay.",
+    )
+    report.add_argument("record", type=Path, nargs="+", metavar="RECORD.json")
+    report.add_argument(
+        "-o", "--output", type=Path, metavar="REPORT.html", help="(default: beside the record; of several: merged.html)"
+    )
+    report.add_argument(
+        "--figures", type=Path, metavar="DIR", help="write every figure there too: SVG, its numbers as CSV"
+    )
     report.set_defaults(run=_report)
 
     data = commands.add_parser("data", help="the prompt sources: list what is there, fetch the public ones")
@@ -363,22 +379,35 @@ def _measures(arguments: argparse.Namespace) -> int:
 
 
 def _schema(arguments: argparse.Namespace) -> int:
+    from geoaudit.audit.record_schema import record_schema
     from geoaudit.audit.schema import suite_schema
 
-    print(json.dumps(suite_schema(), indent=1))
+    print(json.dumps(record_schema() if arguments.record else suite_schema(), indent=1))
     return 0
 
 
 def _report(arguments: argparse.Namespace) -> int:
-    from geoaudit.audit.record import read
+    from geoaudit.audit.merge import merge
+    from geoaudit.audit.provenance import sealed
+    from geoaudit.audit.record import read, write
     from geoaudit.report import html
+    from geoaudit.report.export import INDEX
 
-    output = arguments.output or arguments.record.with_suffix(".html")
-    record = read(arguments.record)
-    if output.resolve() == arguments.record.resolve():
-        raise RequestError(f"the report would overwrite its record {arguments.record}: name another file with -o")
-    html.write(record, output)
+    paths: list[Path] = arguments.record
+    several = len(paths) > 1
+    output = arguments.output or (paths[0].with_name("merged.html") if several else paths[0].with_suffix(".html"))
+    record = merge([(path.name, read(path)) for path in paths])
+    beside = output.with_suffix(".json")
+    for path in paths:
+        if path.resolve() in (output.resolve(), *([beside.resolve()] if several else [])):
+            raise RequestError(f"the report would overwrite its record {path}: name another file with -o")
+    if several:
+        record = sealed(record)
+        write(record, beside)
+    html.write(record, output, arguments.figures)
     print(output)
+    if arguments.figures is not None:
+        print(arguments.figures / INDEX)
     return 0
 
 

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
 
+from geoaudit.audit.concerned import concerned, decided_on
 from geoaudit.audit.run import MeasuringStopped
 from geoaudit.audit.suite import Assertion, Suite, read
-from geoaudit.audit.values import against
 from geoaudit.audit.verdict import AuditOutcome
 from geoaudit.errors import GeoauditError, RequestError, SuiteError
-from geoaudit.measures.table import get
+from geoaudit.report.clean import visible
 
 if TYPE_CHECKING:
     from geoaudit.session import AuditSession
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 SESSION: pytest.StashKey[AuditSession] = pytest.StashKey()
 """The audit that was asked for; absent where no model was named."""
 SUFFIX = ".audit.yaml"
+LONGEST = 20_000
+"""Characters kept of the text of a failure: a library's message or a template's may be any length."""
 NO_MODEL = "no checkpoint to audit: name one with --geoaudit-model"
 
 
@@ -31,33 +33,33 @@ class AuditFile(pytest.File):
     suite: Suite
 
     def collect(self) -> Iterator[pytest.Item]:
-        """An item for each assertion and checkpoint that it concerns, named `id[checkpoint]`."""
+        """An item for each assertion and checkpoint that it concerns, named `id[checkpoint]`.
+
+        A line about a whole trajectory has one item for each: `id[trajectory]`.
+        """
         self.suite = read(self.path)
         session = self.config.stash.get(SESSION, None)
         for assertion in self.suite.assertions:
-            concerned = [name for name in session.checkpoints if assertion.concerns(name)] if session else []
-            names = self._comparable(assertion, concerned)
-            for name in names:
-                yield AuditItem.from_parent(self, name=f"{assertion.id}[{name}]", assertion=assertion, checkpoint=name)
-            if not names:
+            names = concerned(assertion, session.checkpoints) if session else []
+            decided = self._decided_on(assertion, names)
+            for name, members in decided.items():
+                yield AuditItem.from_parent(
+                    self, name=f"{assertion.id}[{name}]", assertion=assertion, checkpoint=name, members=members
+                )
+            if not decided:
                 why = NO_MODEL if session is None else _no_match(assertion)
-                if concerned:
-                    why = f"concerns {', '.join(concerned)}, with which there is nothing to compare"
+                if names:
+                    why = f"concerns {', '.join(names)}, with which there is nothing to compare"
                 yield AuditItem.from_parent(self, name=assertion.id, assertion=assertion, unaudited=why)
 
-    def _comparable(self, assertion: Assertion, names: list[str]) -> list[str]:
-        """The checkpoints that a line is decided on: a comparison says nothing of what it is made with.
+    def _decided_on(self, assertion: Assertion, names: list[str]) -> dict[str, tuple[str, ...]]:
+        """What a line is decided on: the item's name -> the checkpoints that are measured for it.
 
         Raises:
             SuiteError: the checkpoint to compare with is not part of the audit.
         """
-        comparison = against(get(assertion.measure), assertion.parameters)
-        if comparison is None or not names:
-            return names
-        trajectories = self.config.stash[SESSION].auditor.checkpoints.trajectories
         try:
-            role, named = comparison.role, comparison.checkpoint
-            return [name for name in names if trajectories.against(name, role, named) is not None]
+            return decided_on(assertion, names, self.config.stash[SESSION].trajectories) if names else {}
         except RequestError as error:
             raise SuiteError(f"{self.path}:{assertion.line}: assertion {assertion.id!r}: {error}") from None
 
@@ -69,14 +71,25 @@ class AuditFile(pytest.File):
 
 
 class AuditItem(pytest.Item):
-    """One assertion on one checkpoint."""
+    """One assertion on one checkpoint, or across one trajectory."""
 
     def __init__(
-        self, *, assertion: Assertion, checkpoint: str | None = None, unaudited: str = "", **kwargs: Any
+        self,
+        *,
+        assertion: Assertion,
+        checkpoint: str | None = None,
+        members: tuple[str, ...] = (),
+        unaudited: str = "",
+        **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
+        # Whole, so that pytest reads the bracket as a parameter, as it does when it finds the id in its cache (`--lf`).
+        super().__init__(nodeid=f"{kwargs['parent'].nodeid}::{kwargs['name']}", **kwargs)
         self.assertion = assertion
         self.checkpoint = checkpoint
+        """Its name; across a trajectory that one's name."""
+        self.members = members
+        """The checkpoints of the audit that must be measured for it: the one itself, the reference that it is compared
+        with, or in order those of the trajectory that the line concerns."""
         self.unaudited = unaudited
         """Why there is no checkpoint, where there is none."""
 
@@ -105,7 +118,7 @@ class AuditItem(pytest.Item):
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
         """The verdict as text; a traceback only for what is no verdict."""
         if isinstance(excinfo.value, (AuditOutcome, GeoauditError, MeasuringStopped)):
-            return str(excinfo.value)
+            return visible(str(excinfo.value), LONGEST)
         return super().repr_failure(excinfo, style)
 
     def reportinfo(self) -> tuple[PathLike[str] | str, int | None, str]:

@@ -13,13 +13,76 @@ from platformdirs import user_cache_path
 
 from geoaudit import judges
 from geoaudit.audit import profiles
+from geoaudit.audit.baseline import RecordBaseline
+from geoaudit.audit.environment import check_names
 from geoaudit.audit.measuring import Options
+from geoaudit.audit.noise import Noise
+from geoaudit.audit.record import whole
+from geoaudit.audit.replay import Replay
 from geoaudit.errors import RequestError
 from geoaudit.judges.setup import EndpointSetup, JudgeSetup
 from geoaudit.judges.wire import address
 from geoaudit.measures.labels import read as read_labels
-from geoaudit.model.checkpoint import Checkpoint
+from geoaudit.model.checkpoint import Checkpoint, resolve
 from geoaudit.model.load import resolve_device
+from geoaudit.model.template import check_template
+from geoaudit.report.export import check as check_figures
+
+MEASURING = (
+    *("device", "dtype", "template", "system", "base", "judge_model", "judge_quantise", "judge_device_map"),
+    *("endpoint", "endpoint_model", "endpoint_concurrency", "endpoint_budget", "labels", "plan"),
+)
+"""Options that say how to measure."""
+
+
+def replay_from(config: pytest.Config) -> tuple[Replay, Path]:
+    """The records to decide from, and where the report goes: beside that of the audit, never over it.
+
+    Raises:
+        RequestError: for an option that says how to measure, or a record that cannot be replayed.
+    """
+    for name in MEASURING:
+        if config.getoption(f"geoaudit_{name}"):
+            raise RequestError(
+                f"--geoaudit-{name.replace('_', '-')} says how to measure, and a replay measures nothing: leave it out"
+            )
+    paths = [config.invocation_params.dir / Path(one).expanduser() for one in config.getoption("geoaudit_replay")]
+    baseline = _baseline(config, lambda name: config.getoption(f"geoaudit_{name}"))
+    if isinstance(baseline, Checkpoint):
+        raise RequestError("a replay compares with a record: --geoaudit-baseline=RECORD.json")
+    noise = config.getoption("geoaudit_noise") and _path(config, "noise")
+    replay = Replay(
+        paths,
+        config.getoption("geoaudit_model"),
+        profile=config.getoption("geoaudit_profile"),
+        reference=config.getoption("geoaudit_reference"),
+        baseline=baseline,
+        allowed=check_names(config.getoption("geoaudit_allow_mismatch")) or None,
+        noise=Noise.read(noise) if noise else None,
+    )
+    report = report_from(config)
+    if not config.getoption("geoaudit_report"):
+        report = report.with_stem(f"{report.stem}-replay")
+    if any(report.with_suffix(".json").resolve() == path.resolve() for path in paths):
+        raise RequestError(f"the report {report} would overwrite the record that is replayed: name another path")
+    return replay, report
+
+
+def store_from(config: pytest.Config) -> Path:
+    """The folder of measured rows."""
+    return _path(config, "store") or user_cache_path("geoaudit")
+
+
+def completions_from(config: pytest.Config) -> bool:
+    """Whether prompts and answers are written out.
+
+    Raises:
+        RequestError: for a word that is neither.
+    """
+    word = config.getoption("geoaudit_completions") or config.getini("geoaudit_completions") or "redacted"
+    if word not in ("full", "redacted"):
+        raise RequestError(f"--geoaudit-completions {word!r} is not one of full, redacted")
+    return bool(word == "full")
 
 
 def report_from(config: pytest.Config) -> Path:
@@ -41,6 +104,25 @@ def report_from(config: pytest.Config) -> Path:
         raise RequestError(
             f"the report cannot be written to {path}: {folder} is no folder that can be written to; name another path "
             "with --geoaudit-report"
+        )
+    return path
+
+
+def figures_from(config: pytest.Config) -> Path | None:
+    """Where the report's figures go, None for nowhere, checked before anything is measured.
+
+    Raises:
+        RequestError: for a path that is no folder that can be written to.
+    """
+    path = _path(config, "figures")
+    if path is None:
+        return None
+    check_figures(path)
+    folder = next(parent for parent in (path, *path.parents) if parent.exists())
+    if not folder.is_dir() or not os.access(folder, os.W_OK):
+        raise RequestError(
+            f"the figures cannot be written into {path}: {folder} is no folder that can be written to; name another "
+            "with --geoaudit-figures"
         )
     return path
 
@@ -94,7 +176,7 @@ def options_from(config: pytest.Config) -> Options:
     workers: int = getattr(config, "workerinput", {}).get("workercount", 0)
     return Options(
         profile=profiles.get(option("profile") or "standard"),
-        store=_path(config, "store") or user_cache_path("geoaudit"),
+        store=store_from(config),
         device=resolve_device(option("device") or "auto"),
         dtype=dtype,
         template=text("template", ("zephyr", "chatml", "none")),
@@ -103,7 +185,37 @@ def options_from(config: pytest.Config) -> Options:
         labels=read_labels(_several(config, "labels")),
         threads=max(1, (os.cpu_count() or 1) // workers) if workers else None,
         reference=option("reference"),
+        baseline=_baseline(config, option),
+        allow_mismatch=check_names(
+            config.getoption("geoaudit_allow_mismatch") or config.getini("geoaudit_allow_mismatch")
+        ),
+        noise=Noise.read(noise) if (noise := _path(config, "noise")) is not None else None,
     )
+
+
+def _baseline(config: pytest.Config, option: Callable[[str], Any]) -> RecordBaseline | Checkpoint | None:
+    """An earlier record (`FILE.json` or `FILE.json#CHECKPOINT`), or one model."""
+    resolved = getattr(config, "workerinput", {}).get("geoaudit_baseline")
+    if resolved is not None:  # xdist: by the controller
+        return unpack(resolved)
+    given = option("baseline")
+    if not given:
+        return None
+    place, _, only = str(given).partition("#")
+    path = _path(config, "baseline")
+    assert path is not None
+    file = path.with_name(path.name.partition("#")[0])
+    if place.endswith(".json") or (file.is_file() and file.suffix not in (".gguf", ".safetensors")):
+        if file.suffix == ".html":
+            raise RequestError(f"--geoaudit-baseline {given!r} is a report: the record lies beside it, as .json")
+        return RecordBaseline(place, *whole(file), only)
+    there = str(given) if config.getoption("geoaudit_baseline") or not path.exists() else str(path)
+    models = resolve(there, base=config.getoption("geoaudit_base") or config.getini("geoaudit_base") or None)
+    if len(models) != 1:
+        raise RequestError(f"--geoaudit-baseline {given!r} names {len(models)} models: a baseline is one")
+    if option("template") is None:
+        check_template(models[0])
+    return models[0]
 
 
 def _judging(config: pytest.Config, option: Callable[[str], Any], data: Path | None) -> JudgeSetup:
@@ -128,7 +240,7 @@ def _judging(config: pytest.Config, option: Callable[[str], Any], data: Path | N
             raise RequestError(f"--geoaudit-judge-quantise {given!r} is not one of 8bit, 4bit")
     return JudgeSetup(
         data=data,
-        store=_path(config, "store") or user_cache_path("geoaudit"),
+        store=store_from(config),
         device=resolve_device(option("device") or "auto"),
         device_map=option("judge_device_map") or "",
         quantise=quantise,

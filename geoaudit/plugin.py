@@ -55,12 +55,30 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "harmbench=/models/harmbench-cls (default: the pinned published weights)",
     )
     add(
+        "--geoaudit-allow-mismatch",
+        dest="geoaudit_allow_mismatch",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="compare with a baseline though this differs, repeatable: template, system, dtype, device, torch, "
+        "transformers, generation, judge, measure, numerics or geoaudit",
+    )
+    add(
         "--geoaudit-labels",
         dest="geoaudit_labels",
         action="append",
         default=[],
         metavar="FILE",
         help="labels that a person gave to a sample (`geoaudit label RECORD`), repeatable: they correct the rates",
+    )
+    add(
+        "--geoaudit-replay",
+        dest="geoaudit_replay",
+        action="append",
+        default=[],
+        metavar="RECORD",
+        help="decide from the record of an earlier audit, without a model, repeatable: several are merged. "
+        "--geoaudit-model then names checkpoints of it (default: all)",
     )
     add(
         "--geoaudit-plan",
@@ -75,6 +93,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="report inconclusive assertions as skipped in place of failing (never as passed)",
     )
     parser.addini("geoaudit_judge_model", "default of --geoaudit-judge-model", type="linelist", default=[])
+    parser.addini("geoaudit_allow_mismatch", "default of --geoaudit-allow-mismatch", type="linelist", default=[])
     parser.addini("geoaudit_labels", "default of --geoaudit-labels", type="paths", default=[])
     parser.addini("geoaudit_suites", "suites run when no test path is given (default: assertions/)", type="paths")
     parser.addini(
@@ -85,11 +104,24 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 _VALUED = (
     ("profile", "smoke|standard|release", "how much is measured and what decides (default: standard)"),
     ("report", "PATH", "where the HTML report goes; the record lies beside it (default: reports/geoaudit.html)"),
+    ("figures", "DIR", "folder that every figure of the report is written to as well: SVG, its numbers as CSV"),
+    (
+        "completions",
+        "full|redacted",
+        "full: also write prompts and answers to a file of their own, beside the record (default: redacted)",
+    ),
     ("store", "DIR", "where measured rows are kept (default: the user's cache folder)"),
     ("device", "auto|cpu|cuda[:N]|mps", "where the model runs (default: auto)"),
     ("dtype", "float32|bfloat16|float16", "type of the weights (default: as stored in the checkpoint)"),
     ("base", "MODEL", "base model of the adapters that are audited (default: the one that they name)"),
     ("reference", "NAME", "the audited checkpoint that drift of all others is measured from (default: each run's own)"),
+    (
+        "baseline",
+        "RECORD|MODEL",
+        "what change_at_most and change_at_least compare with: an earlier audit's record (.json, or .json#CHECKPOINT "
+        "where it has several), or a model that is measured along",
+    ),
+    ("noise", "FILE", "noise floor that a change must exceed (`geoaudit noise MODEL -o FILE`)"),
     ("template", "FILE|zephyr|chatml|none", "chat template to use (default: the checkpoint's own)"),
     ("system", "TEXT|FILE", "system prompt to audit under (default: none beyond the template's)"),
     ("data", "DIR", "folder of the public benchmarks (default: GEOAUDIT_DATA, else the cache folder)"),
@@ -103,28 +135,40 @@ _VALUED = (
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Start an audit if a checkpoint was named."""
-    if not config.getoption("geoaudit_model"):
-        for option in ("plan", "suite"):
+    """Start an audit if a checkpoint, or a record of one, was named."""
+    replayed = bool(config.getoption("geoaudit_replay"))
+    if not config.getoption("geoaudit_model") and not replayed:
+        for option in ("plan", "suite", "baseline", "noise"):
             if config.getoption(f"geoaudit_{option}"):
                 raise pytest.UsageError(f"--geoaudit-{option} needs a checkpoint: name one with --geoaudit-model")
         return
     if config.option.help or getattr(config.option, "version", 0):
         return
+    from geoaudit.audit.numbers import Live
+    from geoaudit.audit.run import Auditor
     from geoaudit.errors import RequestError
     from geoaudit.items import SESSION
-    from geoaudit.options import options_from, report_from
+    from geoaudit.options import completions_from, figures_from, options_from, replay_from, report_from, store_from
     from geoaudit.session import AuditSession
 
     if config.getoption("geoaudit_plan") and getattr(config.option, "numprocesses", None):
         raise pytest.UsageError("--geoaudit-plan shows the plan of one process: leave -n out")
     try:
-        options = options_from(config)
-        checkpoints = _checkpoints(config, options.template)
+        if replayed:
+            replay, report = replay_from(config)
+            session = AuditSession(config, replay.profile, report, lambda say: replay)
+        else:
+            options = options_from(config)
+            checkpoints, report = _checkpoints(config, options.template), report_from(config)
+            session = AuditSession(
+                config, options.profile, report, lambda say: Live(Auditor(checkpoints, options, say))
+            )
         _aim(config)
-        session = AuditSession(config, checkpoints, options, report_from(config))
+        figures = figures_from(config)
+        session.completions, session.store = completions_from(config), store_from(config)
     except RequestError as error:
         raise pytest.UsageError(f"geoaudit: {error}") from None
+    session.figures = figures
     config.stash[SESSION] = session
     config.pluginmanager.register(session, "geoaudit-session")
 
@@ -223,14 +267,19 @@ def audit(request: pytest.FixtureRequest, _geoaudit_checkpoint: str | None) -> A
     return AuditedCheckpoint(
         name,
         lambda measure, parameters: session.measure(name, measure, parameters),
-        session.options.profile.decide,
+        session.profile.decide,
         lambda verdict: session.report(request.node, verdict),
+        lambda assertion: session.change(assertion, name),
     )
 
 
 def pytest_assertrepr_compare(op: str, left: object, right: object) -> list[str] | None:
     """What an `assert audit... <= bound` shows."""
-    if type(left).__name__ != "Measured" or type(left).__module__ != "geoaudit.audit.subject":
+    if type(left).__name__ not in ("Measured", "Changed") or type(left).__module__ != "geoaudit.audit.subject":
         return None
     verdict = left.verdict  # type: ignore[attr-defined]
-    return None if verdict is None else [f"{left!r} {op} {right!r}", *verdict.text().splitlines()]
+    if verdict is None:
+        return None
+    from geoaudit.report.clean import visible
+
+    return [visible(line) for line in (f"{left!r} {op} {right!r}", *verdict.text().splitlines()[1:])]

@@ -9,45 +9,59 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections import Counter
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from geoaudit.audit import record
-from geoaudit.audit.decide import OUTCOMES, decide
-from geoaudit.audit.gate import single_condition
-from geoaudit.audit.measuring import Options
+from geoaudit import workers
+from geoaudit.audit import record, texts
+from geoaudit.audit.closing import in_order, reason, relative, unused
+from geoaudit.audit.decide import OUTCOMES
+from geoaudit.audit.deciding import Deciding, Line
+from geoaudit.audit.measuring import Progress
+from geoaudit.audit.numbers import Live, Numbers, Written
 from geoaudit.audit.outlook import outlook
-from geoaudit.audit.plan import Planned, resolve
-from geoaudit.audit.run import Auditor, itself
+from geoaudit.audit.plan import resolve
+from geoaudit.audit.profiles import Profile
+from geoaudit.audit.provenance import sealed
+from geoaudit.audit.run import itself
+from geoaudit.audit.store import Store
 from geoaudit.audit.suite import Assertion, Suite
+from geoaudit.audit.trajectory import Trajectories
 from geoaudit.audit.values import against
-from geoaudit.audit.verdict import AuditOutcome, Verdict, verdict_of
-from geoaudit.errors import GeoauditError, UnknownName
-from geoaudit.items import AuditFile, AuditItem
-from geoaudit.measures.labels import Labels, population_sha256
+from geoaudit.audit.verdict import AuditOutcome, Verdict
+from geoaudit.items import LONGEST, AuditFile, AuditItem
+from geoaudit.measures.labels import NO_LABELS, Labels
 from geoaudit.measures.table import get
 from geoaudit.model.checkpoint import Checkpoint
 from geoaudit.options import pack
 from geoaudit.records import Measurement
+from geoaudit.report import rows, summary
+from geoaudit.report.clean import visible
 
+Opened = Callable[[Progress], Numbers]
+"""Opens what the numbers come from, given where lines on progress go."""
 STOPPED: pytest.StashKey[bool] = pytest.StashKey()
 VERDICTS: pytest.StashKey[list[dict[str, Any]]] = pytest.StashKey()
+NOTHING = "an audit was asked for and no assertion was decided: nothing was shown to hold"
+GOES_ON = "what was finished is kept: the same command goes on from there"
 WORDS = {"inconclusive": ("I", "yellow"), "invalid": ("V", "red")}
 
 
 class AuditSession:
     """Hooks of an active audit."""
 
-    def __init__(self, config: pytest.Config, checkpoints: list[Checkpoint], options: Options, report: Path) -> None:
+    def __init__(self, config: pytest.Config, profile: Profile, report: Path, opened: Opened) -> None:
         self.config = config
-        self.options = options
+        self.profile = profile
         self.report_path = report
-        self.auditor = Auditor(checkpoints, options, self.say)
+        self.figures: Path | None = None
+        """Folder that the report's figures are written to as well."""
+        self.numbers = opened(self.say)
+        self.deciding = Deciding(self.numbers, profile.decide)
         self.started = time.monotonic()
         self.collected: set[str] = set()
         self.uncollected: list[str] = []
@@ -57,16 +71,33 @@ class AuditSession:
         self.timings: dict[str, float] = {}
         self.warnings: list[str] = []
         self.result: dict[str, Any] | None = None
+        self.completions = False
+        """Whether prompts and answers are written to a file of their own."""
+        self.store = Path()
+        """Where the texts of those are."""
+        self.said = ""
+        """Where they went."""
         self.unwritten = ""
         """Why there is no report, where it could not be written."""
-        self._planned: dict[tuple[str, str], Planned | GeoauditError] = {}
-        self._items: list[AuditItem] = []
-        self._laid: set[str] = set()
+        self.lost: list[str] = []
+        """Workers of xdist that died."""
+        self.unsummarised = ""
+        """Why there is no summary for a CI job, where it could not be written."""
 
     @property
     def checkpoints(self) -> list[str]:
         """Names of the audited checkpoints."""
-        return self.auditor.names
+        return self.numbers.names
+
+    @property
+    def trajectories(self) -> Trajectories:
+        """Which of them belong together."""
+        return self.numbers.trajectories
+
+    @property
+    def labels(self) -> Labels:
+        """Human labels that correct rates."""
+        return self.numbers.auditor.options.labels if isinstance(self.numbers, Live) else NO_LABELS
 
     @property
     def is_worker(self) -> bool:
@@ -75,70 +106,31 @@ class AuditSession:
 
     # --- measuring -------------------------------------------------------------------------------------------------
 
-    def decide(self, assertion: Assertion, suite: Suite, checkpoint: str) -> Verdict:
+    def decide(self, assertion: Assertion, suite: Suite, about: str) -> Verdict:
         """Measure (once, with everything else that is planned of the checkpoint) and decide."""
-        self._lay_plan(checkpoint)
-        key, measurement = self._measured(checkpoint, assertion.measure, self._planned[(checkpoint, _id(assertion))])
-        condition = single_condition(suite, assertion, checkpoint)
-        decision = decide(
-            assertion.comparator,
-            assertion.bound,
-            measurement,
-            by=self.options.profile.decide,
-            extra=(condition,) if condition is not None else (),
-        )
-        return verdict_of(assertion, suite.name, checkpoint, key, measurement, decision)
+        return self.deciding.decide(assertion, suite, about)
 
     def measure(self, checkpoint: str, measure: str, parameters: dict[str, Any]) -> tuple[str | None, Measurement]:
         """For the `audit` fixture: (key in the store, measurement)."""
-        self._lay_plan(checkpoint)
-        resolve(get(measure), parameters, self.options.profile)  # a wrong parameter is the test's error, not a verdict
+        resolve(get(measure), parameters, self.profile)  # a wrong parameter is the test's error, not a verdict
         comparison = against(get(measure), parameters)
         if comparison is not None:  # and so is a comparison with a checkpoint that is not there
-            trajectories = self.auditor.checkpoints.trajectories
-            other = trajectories.against(checkpoint, comparison.role, comparison.checkpoint)
+            other = self.trajectories.against(checkpoint, comparison.role, comparison.checkpoint)
             if other is None:
                 pytest.skip(f"{checkpoint} is {itself(comparison.role)}: there is nothing to compare it with")
-        try:
-            planned: Planned | GeoauditError = self.auditor.plan(checkpoint, measure, parameters)
-        except UnknownName:  # and so is a wrong source
-            raise
-        except GeoauditError as error:
-            planned = error
-        return self._measured(checkpoint, measure, planned)
+        return self.deciding.measure(checkpoint, measure, parameters)
 
-    def _measured(
-        self, checkpoint: str, measure: str, planned: Planned | GeoauditError
-    ) -> tuple[str | None, Measurement]:
-        try:
-            if isinstance(planned, GeoauditError):
-                raise planned
-            found = self.auditor.measurement(planned)
-        except GeoauditError as error:
-            why = Measurement(measure, checkpoint, {}, get(measure).unit, why_missing=str(error))
-            return None, why
-        return (None if planned.key in self.auditor.subject(checkpoint).missing else planned.key), found
-
-    def _lay_plan(self, checkpoint: str) -> None:
-        """Plan every selected item of a checkpoint before the first is measured, so that each need is met once."""
-        if checkpoint in self._laid:
-            return
-        self._laid.add(checkpoint)
-        for item in self._items:
-            if item.checkpoint == checkpoint:
-                name = (checkpoint, _id(item.assertion))
-                try:
-                    self._planned[name] = self.auditor.plan(
-                        checkpoint, item.assertion.measure, item.assertion.parameters
-                    )
-                except GeoauditError as error:
-                    self._planned[name] = error
+    def change(self, assertion: Assertion, checkpoint: str) -> Verdict:
+        """For the `audit` fixture: what a measure changed against the baseline or the reference."""
+        if assertion.against == "reference" and self.trajectories.against(checkpoint, "reference") is None:
+            pytest.skip(f"{checkpoint} is {itself('reference')}: there is nothing to compare it with")
+        return self.deciding.change(assertion, checkpoint)
 
     def say(self, line: str) -> None:
         """One line of progress, past pytest's capture; on a worker to the terminal that it shares."""
         if self.config.get_verbosity() < 0:
             return
-        text = f"geoaudit: {line}"
+        text = f"geoaudit: {visible(line)}"
         capture = self.config.pluginmanager.getplugin("capturemanager")
         terminal = self.config.pluginmanager.getplugin("terminalreporter")
         with capture.global_and_fixture_disabled() if capture else nullcontext():
@@ -158,28 +150,32 @@ class AuditSession:
 
     def pytest_report_header(self) -> str:
         """One line on what is audited."""
-        profile = self.options.profile
-        return (
-            f"geoaudit: {', '.join(self.checkpoints)} · profile {profile.name} ({profile.what}) · "
-            f"{self.options.device} · store {self.options.store}"
-        )
+        what, profile = visible(rows.named(self.checkpoints)), self.profile
+        return f"geoaudit: {what} · profile {profile.name} ({profile.what}) · {self.numbers.where}"
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: Any) -> None:
         """xdist: workers get the checkpoints as resolved here."""
-        node.workerinput["geoaudit_checkpoints"] = [pack(self.auditor.checkpoint(name)) for name in self.checkpoints]
+        if isinstance(self.numbers, Live):
+            auditor = self.numbers.auditor
+            node.workerinput["geoaudit_checkpoints"] = [pack(auditor.checkpoint(name)) for name in auditor.names]
+            if isinstance(auditor.options.baseline, Checkpoint):
+                node.workerinput["geoaudit_baseline"] = pack(auditor.options.baseline)
 
     @pytest.hookimpl(trylast=True)
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         """Remember what must report."""
-        self._items = [item for item in session.items if isinstance(item, AuditItem)]
-        self.collected.update(item.nodeid for item in self._items if item.checkpoint is not None)
-        for item in self._items:
+        items = [item for item in session.items if isinstance(item, AuditItem)]
+        self.collected.update(item.nodeid for item in items if item.checkpoint is not None)
+        self.deciding.expect(
+            Line(item.assertion, item.suite, item.checkpoint, item.members) for item in items if item.checkpoint
+        )
+        for item in items:
             file = item.parent
             assert isinstance(file, AuditFile)
             self.suites[file.suite.file] = {
                 "name": file.suite.name,
-                "file": _relative(file.suite.file),
+                "file": relative(file.suite.file),
                 "sha256": file.suite.sha256,
             }
 
@@ -192,6 +188,23 @@ class AuditSession:
     def pytest_xdist_node_collection_finished(self, node: Any, ids: list[str]) -> None:
         """xdist: the controller does not collect; the workers say what they found."""
         self.collected.update(name for name in ids if ".audit.yaml::" in name and name.endswith("]"))
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any, error: Any) -> None:
+        """xdist: what a worker that died was deciding is lost, also a test in Python that nobody can count."""
+        if error:
+            self.lost.append(node.gateway.id)
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_report_to_serializable(self) -> Generator[None, Any, Any]:
+        """xdist: a report leaves its worker."""
+        data: Any = yield
+        return workers.outgoing(data) if self.is_worker and data is not None else data
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_report_from_serializable(self, data: dict[str, Any]) -> None:
+        """xdist: a report arrives at the controller."""
+        workers.incoming(data)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> bool | None:
@@ -212,7 +225,7 @@ class AuditSession:
         verdicts = item.stash.get(VERDICTS, [])
         raised = call.excinfo.value if call.excinfo is not None else None
         if isinstance(raised, AuditOutcome) and report.failed:
-            report.longrepr = str(raised)
+            report.longrepr = visible(str(raised), LONGEST)
             worst = min((one["outcome"] for one in verdicts), key=OUTCOMES.index)
             if worst == "inconclusive" and self.config.getoption("geoaudit_allow_inconclusive"):
                 path, line, _ = item.reportinfo()
@@ -224,7 +237,11 @@ class AuditSession:
             (name, next(outcomes) if name == "geoaudit_outcome" else value) for name, value in report.user_properties
         ]
         if self.is_worker:
-            report.geoaudit_worker = {"warnings": self.auditor.warnings, "timings": self.auditor.timings}
+            report.geoaudit_worker = {
+                "warnings": list(self.numbers.warnings),
+                "timings": dict(self.numbers.timings),
+                "suites": self.suites,
+            }
         return report
 
     def pytest_runtest_logreport(self, report: Any) -> None:
@@ -238,6 +255,7 @@ class AuditSession:
             self.warnings += [line for line in worker["warnings"] if line not in self.warnings]
             for phase, seconds in worker["timings"].items():
                 self.timings[phase] = max(self.timings.get(phase, 0.0), seconds)
+            self.suites.update(worker["suites"])
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_report_teststatus(self, report: Any) -> tuple[str, str, Any] | None:
@@ -268,74 +286,64 @@ class AuditSession:
             session.exitstatus = pytest.ExitCode.NO_TESTS_COLLECTED
         elif exitstatus == pytest.ExitCode.OK and missing:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
-        verdicts = [verdict for _, found in sorted(self.reported.items()) for verdict in found]
-        if not verdicts:
-            return
-        self._write(verdicts, int(session.exitstatus), missing, stopped)
+        verdicts = [verdict for name in sorted(self.reported, key=in_order) for verdict in self.reported[name]]
+        if verdicts:
+            self._write(verdicts, int(session.exitstatus), missing, stopped)
         if self.unwritten and session.exitstatus == pytest.ExitCode.OK:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
+        if os.environ.get(summary.VARIABLE):
+            report = "" if self.unwritten else relative(str(self.report_path))
+            why = f"{NOTHING} (pytest exit code {int(session.exitstatus)})"
+            self.unsummarised = summary.write(self.result, report, os.environ[summary.VARIABLE], why)
 
     def _write(self, verdicts: list[dict[str, Any]], code: int, missing: list[str], stopped: bool) -> None:
         from geoaudit.report import html
 
-        timings = {**self.timings, **self.auditor.timings, "total": time.monotonic() - self.started}
-        self.result = record.build(
-            auditor=self.auditor,
-            profile=self.options.profile,
-            command=["pytest", *(str(arg) for arg in self.config.invocation_params.args)],
-            verdicts=[{**one, "file": _relative(one["file"])} for one in verdicts],
-            suites=[suite for _, suite in sorted(self.suites.items())] or self._suites_of(verdicts),
-            exit_code=code,
-            exit_reason=_reason(verdicts, code, missing, self.uncollected),
-            complete=not missing and not stopped and not self.uncollected,
-            warnings=[*self.warnings, *self.auditor.warnings],
-            timings=timings,
+        result = self.numbers.record(
+            Written(
+                profile=self.profile,
+                command=["pytest", *(str(arg) for arg in self.config.invocation_params.args)],
+                verdicts=[{**one, "file": relative(one["file"])} for one in verdicts],
+                suites=[suite for _, suite in sorted(self.suites.items())],
+                exit_code=code,
+                exit_reason=reason(verdicts, code, missing, self.uncollected, self.lost),
+                complete=not (missing or stopped or self.uncollected or self.lost),
+                warnings=[*self.warnings, *self.numbers.warnings],
+                timings={**self.timings, **self.numbers.timings, "total": time.monotonic() - self.started},
+            )
         )
-        self.result["warnings"] += _unused(self.options.labels, self.result)
+        result["warnings"] += unused(self.labels, result)
+        self.result = sealed(result)
         try:
             record.write(self.result, self.report_path.with_suffix(".json"))
-            html.write(self.result, self.report_path)
+            if self.completions:
+                self.said = texts.write(self.result, Store(self.store), self.report_path.with_suffix(texts.SUFFIX))
+            html.write(self.result, self.report_path, self.figures)
         except OSError as error:
             self.unwritten = f"no report: {self.report_path} cannot be written: {error.strerror or error}"
             self.result["exit"] = {"code": code or 1, "reason": f"{self.result['exit']['reason']}; {self.unwritten}"}
-
-    def _suites_of(self, verdicts: list[dict[str, Any]]) -> list[dict[str, str]]:
-        """Under xdist the controller did not read the suite files itself."""
-        from geoaudit.audit.suite import read
-
-        files = sorted({one["file"] for one in verdicts if one["suite"] != "python"})
-        suites = [read(Path(file)) for file in files]
-        return [{"name": one.name, "file": _relative(one.file), "sha256": one.sha256} for one in suites]
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
         """The table of assertions and where the report is."""
         if self.is_worker or self.config.getoption("geoaudit_plan") or self.config.option.collectonly:
             return
-        if self.result is None:
-            terminalreporter.section("geoaudit")
-            terminalreporter.write_line(
-                "an audit was asked for and no assertion was decided: nothing was shown to hold"
-            )
-            if terminalreporter.config.stash.get(STOPPED, False):
-                terminalreporter.write_line("what was finished is kept: the same command goes on from there")
-            return
-        from geoaudit.report.terminal import summary_lines
+        from geoaudit.report import terminal
 
-        terminalreporter.section("geoaudit")
-        report = "" if self.unwritten else _relative(str(self.report_path))
-        for line in _unused(self.options.labels, self.result):
-            terminalreporter.write_line(line)
-        for line in summary_lines(self.result, report, verbose=self.config.get_verbosity()):
-            terminalreporter.write_line(line)
+        report = "" if self.unwritten else relative(str(self.report_path))
+        notes = [NOTHING, *([GOES_ON] if self.config.stash.get(STOPPED, False) else [])] if self.result is None else []
+        notes += unused(self.labels, self.result) if self.result is not None else []
+        notes += [self.said] if self.said else []
+        notes += [self.unsummarised] if self.unsummarised else []
+        terminal.show(terminalreporter, self.result, report, notes)
 
     def plan_lines(self) -> list[str]:
         """For each checkpoint the work left, with its tokens, time and memory, and what it cannot decide."""
-        planned = {}
-        for name in self.checkpoints:
-            self._lay_plan(name)
-            lines = [item.assertion for item in self._items if item.checkpoint == name]
-            planned[name] = [(one, self._planned[(name, _id(one))]) for one in lines]
-        return outlook(self.auditor, planned)
+        if not isinstance(self.numbers, Live):
+            return ["a replay measures nothing: there is nothing to plan"]
+        auditor = self.numbers.auditor
+        named = [*auditor.names, *filter(None, [auditor.checkpoints.baseline])]
+        lines = outlook(auditor, {name: self.deciding.planned(name) for name in named})
+        return lines + self.deciding.foreseen()
 
 
 def _as_asserted(verdicts: list[dict[str, Any]], report: Any, call: pytest.CallInfo[None]) -> list[dict[str, Any]]:
@@ -351,44 +359,8 @@ def _as_asserted(verdicts: list[dict[str, Any]], report: Any, call: pytest.CallI
 
 
 def _contrary(one: dict[str, Any]) -> dict[str, Any]:
-    comparator = {"at_most": "at_least", "at_least": "at_most"}[one["comparator"]]
+    most, least = "at_most", "at_least"
+    start = one["comparator"].removesuffix(most).removesuffix(least)
+    comparator = start + (least if one["comparator"].endswith(most) else most)
     sentence = f"the test asserts the contrary: {one['sentence']}"
     return {**one, "outcome": "passed", "comparator": comparator, "sentence": sentence}
-
-
-def _unused(labels: Labels, result: dict[str, Any]) -> list[str]:
-    """A line for each sample of labels that was drawn from other completions than those of this audit."""
-    there = {
-        population_sha256(row["exchange"] for row in found["rows"] if "exchange" in row)
-        for found in result["completions"].values()
-    }
-    return [
-        f"labels of {len(sample.answers)} completions ({sample.question}) fit nothing in this run: the model, the "
-        "prompts or the answers are others than those that were labelled"
-        for sample in labels.samples
-        if sample.population not in there
-    ]
-
-
-def _id(assertion: Assertion) -> str:
-    return f"{assertion.file}:{assertion.id}"
-
-
-def _relative(file: str) -> str:
-    path = os.path.relpath(file)
-    return file if path.startswith("..") else path
-
-
-def _reason(verdicts: list[dict[str, Any]], code: int, missing: list[str], uncollected: list[str]) -> str:
-    counts = Counter(one["outcome"] for one in verdicts)
-    parts = [f"{counts[outcome]} {outcome}" for outcome in OUTCOMES if counts[outcome]]
-    if missing:
-        parts.append(f"{len(missing)} not decided")
-    parts += [f"{name} could not be collected" for name in uncollected]
-    green = len(parts) == 1 and counts["passed"] > 0
-    meaning = {
-        0: "every assertion passed" if green else "inconclusive was allowed",
-        1: "another test did not pass" if green else "not every assertion passed",
-        2: "interrupted",
-    }
-    return f"{', '.join(parts)}" + (f" ({meaning[code]})" if code in meaning else "")

@@ -12,10 +12,13 @@ from pathlib import Path
 import pytest
 
 import geoaudit
+from geoaudit.audit.provenance import sealed
+from geoaudit.audit.record import read, write
 from geoaudit.audit.schema import suite_schema
 from geoaudit.cli import EXIT_USAGE, main
 from geoaudit.measures.table import MEASURES
 from geoaudit.prompts.sources import names
+from tests.audit.test_merge import one_of
 from tests.report.example_record import example_record
 
 COMMANDS = (
@@ -247,6 +250,51 @@ def test_report_of_what_is_no_record(run, tmp_path, content, words):
 def test_report_where_it_cannot_be_written(run, record, tmp_path):
     (tmp_path / "file").write_text("")
     failed(run("report", "audit.json", "-o", "file/a.html"), "file")
+
+
+@pytest.fixture
+def two(tmp_path) -> tuple[str, str]:
+    """Records of two checkpoints of one run."""
+    for step in (50, 100):
+        write(one_of(f"run/step{step}"), tmp_path / f"step{step}.json")
+    return "step100.json", "step50.json"
+
+
+def test_report_merges_several_records(run, two, tmp_path):
+    assert run("report", *two) == (0, "merged.html\n", "")
+    merged = read(tmp_path / "merged.json")
+    assert merged["trajectories"][0]["checkpoints"] == ["run/step50", "run/step100"]
+    page = (tmp_path / "merged.html").read_text()
+    assert "run/step50" in page
+    assert "run/step100" in page
+    assert run("report", "merged.json", "-o", "again.html")[0] == 0
+    assert run("report", *two, "-o", "deep/both.html")[0] == 0
+    assert (tmp_path / "deep/both.json").is_file()
+
+
+def test_report_of_records_that_contradict(run, two, tmp_path):
+    other = one_of("run/step50")
+    other["measurements"][0]["estimate"] = 0.2468
+    write(sealed(other), tmp_path / "other.json")
+    failed(run("report", *two, "other.json"), "measured twice with different results")
+    assert not (tmp_path / "merged.html").exists()
+    failed(run("report", *two, "-o", "step50.html"), "would overwrite its record step50.json")
+
+
+def test_report_of_an_edited_record(run, two, tmp_path):
+    path = tmp_path / two[0]
+    path.write_text(path.read_text().replace('"passed"', '"failed"', 1))
+    failed(run("report", two[0]), "was changed after it was written")
+
+
+def test_schema_of_records(run):
+    code, said, _ = run("schema", "--record")
+    assert code == 0
+    assert json.loads(said)["properties"]["geoaudit_record"] == {
+        "const": 2,
+        "description": "Version of this form.",
+    }
+    assert json.loads(run("schema")[1])["title"] == "geoaudit suite"
 
 
 # --- data ------------------------------------------------------------------------------------------------------------

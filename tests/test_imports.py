@@ -171,6 +171,30 @@ def test_a_changed_threshold_is_decided_and_reported_without_torch_or_scipy(audi
     assert (folder / "again.html").stat().st_size > 1000
 
 
+REPORTED = """
+    import sys, time
+    from pathlib import Path
+    from geoaudit import cli
+
+    started = time.process_time()
+    found["code"] = cli.main(["report", *sys.argv[2:], "-o", str(Path(sys.argv[1]) / "merged.html")])
+    found["seconds"] = time.process_time() - started
+"""
+
+
+def test_records_are_reported_and_merged_without_torch(tmp_path):
+    from geoaudit.audit.record import write
+    from tests.audit.test_merge import one_of
+
+    for step in (50, 100):
+        write(one_of(f"run/step{step}"), tmp_path / f"{step}.json")
+    modules, found = imported(REPORTED, str(tmp_path), str(tmp_path / "50.json"), str(tmp_path / "100.json"))
+    assert found["code"] == 0
+    assert not modules & {"torch", "scipy", "transformers", "numpy", "tokenizers", "peft"}
+    assert found["seconds"] < 3
+    assert (tmp_path / "merged.html").stat().st_size > 1000
+
+
 def test_what_is_not_in_the_store_does_import_torch(audited):
     """The control: the same process with one parameter changed has to measure."""
     folder, checkpoint = audited

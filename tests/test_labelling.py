@@ -26,7 +26,7 @@ def made(folder, checkpoints=("ckpt",), **detail):
         for i, text in enumerate(TEXTS)
     ]
     found = {
-        "geoaudit_record": 1,
+        "geoaudit_record": 2,
         "measurements": [
             {
                 "key": f"m-{name}",

@@ -44,7 +44,7 @@ class Attempts:
     def silent(self, name: str) -> dict[str, str]:
         """Checkpoints of the trajectory that gave no answers to take refusal tokens from -> why."""
         found = {}
-        for member in self.checkpoints.trajectories.of(name).names:
+        for member in self.checkpoints.of(name).names:
             try:
                 self.checkpoints.subject(member)
             except GeoauditError as error:

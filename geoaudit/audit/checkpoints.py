@@ -7,22 +7,31 @@ import re
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 
+from geoaudit import judges
+from geoaudit.audit.baseline import PREFIX, Against, RecordBaseline
+from geoaudit.audit.environment import Environment
 from geoaudit.audit.measuring import Options
 from geoaudit.audit.plan import Planned
-from geoaudit.audit.trajectory import Place, Trajectories, check_reference
-from geoaudit.errors import GeoauditError
-from geoaudit.measures.bench import Contract
+from geoaudit.audit.store import Store
+from geoaudit.audit.trajectory import Place, Trajectories, Trajectory, check_reference, group
+from geoaudit.errors import GeoauditError, NothingToMeasure
+from geoaudit.measures.bench import GENERATION_BATCH, Contract
+from geoaudit.measures.definition import Role
+from geoaudit.measures.table import MEASURES
 from geoaudit.model import manifest
 from geoaudit.model.batches import MOST_TOKENS, token_budget
 from geoaudit.model.checkpoint import Checkpoint
 from geoaudit.model.identity import Identity, identify
 from geoaudit.model.size import kv_values, size
 from geoaudit.records import Measurement, digest
+
+LONGEST = 200
+"""Characters of an option that are repeated in a command."""
 
 
 @dataclass
@@ -59,6 +68,11 @@ class Checkpoints:
         self, checkpoints: Iterable[Checkpoint], options: Options, spent: Callable[[str, float], None]
     ) -> None:
         self.named = {checkpoint.name: checkpoint for checkpoint in checkpoints}
+        self.baseline = ""
+        """Name of the checkpoint that is measured as the baseline: one of `named`, and none of `names`."""
+        if isinstance(options.baseline, Checkpoint):
+            self.baseline = f"{PREFIX}{options.baseline.name}"
+            self.named[self.baseline] = replace(options.baseline, name=self.baseline)
         self.options = options
         self._spent = spent
         self._subjects: dict[str, Subject] = {}
@@ -67,13 +81,45 @@ class Checkpoints:
 
     @property
     def names(self) -> list[str]:
-        """In the order given."""
-        return list(self.named)
+        """The audited checkpoints, in the order given."""
+        return [name for name in self.named if name != self.baseline]
 
     @cached_property
     def trajectories(self) -> Trajectories:
         """Which checkpoints are of one run, and what each is compared with."""
-        return Trajectories((_place(one) for one in self.named.values()), self.options.reference)
+        return Trajectories((_place(self.named[name]) for name in self.names), self.options.reference)
+
+    def of(self, name: str) -> Trajectory:
+        """The trajectory of a checkpoint; the baseline's is its own."""
+        if name == self.baseline:
+            return group([Place(name)])[0]
+        return self.trajectories.of(name)
+
+    def compared(self, name: str, role: Role, named: str = "") -> str | None:
+        """`Trajectories.against`, for the baseline too.
+
+        Raises:
+            NothingToMeasure: the baseline is of no trajectory.
+        """
+        if name != self.baseline:
+            return self.trajectories.against(name, role, named)
+        if role == "named" and named in self.names:
+            return named
+        raise NothingToMeasure(
+            f"a measure that compares with the {role} of a trajectory says nothing of a baseline, which is part of none"
+        )
+
+    def against(self) -> Against:
+        """What change lines are compared with."""
+        given = self.options.baseline
+        return Against(
+            _Live(self),
+            given if isinstance(given, RecordBaseline) else self.baseline or None,
+            self.options.allow_mismatch,
+            self.options.noise,
+            self.options.profile.name,
+            _settings(self.options),
+        )
 
     def family(self, name: str) -> tuple[str, ...]:
         """The checkpoints of the trajectory that share refusal tokens with one, itself among them, in order.
@@ -82,7 +128,7 @@ class Checkpoints:
         """
         own = self.subject(name).identity.tokenizer_sha256
         found = []
-        for member in self.trajectories.of(name).names:
+        for member in self.of(name).names:
             with suppress(GeoauditError):
                 if member == name or self.subject(member).identity.tokenizer_sha256 == own:
                     found.append(member)
@@ -107,6 +153,7 @@ class Checkpoints:
                     system_sha256=digest(self.options.system) if self.options.system else "",
                     torch=_minor("torch"),
                     transformers=_minor("transformers"),
+                    generation_batch=self.options.generation_batch or GENERATION_BATCH,
                     generation_tokens=self._batch_tokens(checkpoint),
                 ),
                 training=training,
@@ -122,6 +169,49 @@ class Checkpoints:
         dtype = self.options.dtype or checkpoint.dtype
         width = 4 if dtype == "float32" else 2
         return token_budget(kv_values(checkpoint) * width, memory - size(checkpoint).parameters * width)
+
+
+class _Live:
+    """What surrounds checkpoints that are measured now."""
+
+    def __init__(self, checkpoints: Checkpoints) -> None:
+        self.checkpoints = checkpoints
+
+    @property
+    def trajectories(self) -> Trajectories:
+        """Of the audit."""
+        return self.checkpoints.trajectories
+
+    def environment(self, name: str) -> Environment:
+        """Of a checkpoint that was measured."""
+        subject = self.checkpoints.subject(name)
+        facts = Store(self.checkpoints.options.store).get(facts_key(subject)) or {}
+        versions = {measure.name: measure.version for measure in MEASURES.values()}
+        template = facts.get("template", {}).get("sha256")
+        return Environment.live(asdict(subject.contract), template, judges.rules_sha256(), versions)
+
+    def identity(self, name: str) -> str:
+        """Of a checkpoint's content."""
+        return self.checkpoints.subject(name).identity.id
+
+
+def _settings(options: Options) -> tuple[str, ...]:
+    """The options that decide what is measured, as they are given; a long text is for the person to give again."""
+    given = {
+        "dtype": options.dtype,
+        "template": options.template,
+        "system": options.system,
+        "data": options.judging.data and str(options.judging.data),
+    }
+    return tuple(
+        f"--geoaudit-{name}={value if len(value) < LONGEST else '...'}" for name, value in given.items() if value
+    )
+
+
+def facts_key(subject: Subject) -> str:
+    """Where the store keeps what only an opened checkpoint tells."""
+    contract = subject.contract
+    return digest(["facts", subject.identity.id, contract.template_sha256, contract.system_sha256])
 
 
 def _place(checkpoint: Checkpoint) -> Place:

@@ -32,7 +32,7 @@ def single_condition(suite: Suite, assertion: Assertion, checkpoint: str) -> Fla
         line.parameters.get("attack", "direct")
         for line in suite.assertions
         if line.measure == "attack_success_rate"
-        and line.comparator == "at_most"
+        and line.comparator in ("at_most", "never_above")
         and line.concerns(checkpoint)
         and (_covers(line, assertion) if own else _source(line.parameters) == _source(assertion.parameters))
     }
@@ -51,10 +51,19 @@ def _claims_safety(assertion: Assertion) -> bool:
     """Whether an assertion says that harmful requests are not met."""
     match assertion.measure:
         case "attack_success_rate" | "strongreject_score":
-            return assertion.comparator != "at_least"
+            return _bounds(assertion, "above", ("at_most", "between", "equals", "never_above"))
         case "refusal_rate":
-            return assertion.comparator != "at_most" and _harmful(_source(assertion.parameters))
+            bounds = _bounds(assertion, "below", ("at_least", "between", "equals", "never_below"))
+            return bounds and _harmful(_source(assertion.parameters))
     return False
+
+
+def _bounds(assertion: Assertion, unsafe: str, comparators: tuple[str, ...]) -> bool:
+    """Whether an assertion keeps a value out of the `unsafe` side of its bound; a change or a trend keeps none."""
+    across = assertion.across
+    if across is not None and across.rule == "first_failing_step":
+        return across.fails == unsafe and across.not_before is not None
+    return assertion.comparator in comparators
 
 
 def _covers(line: Assertion, assertion: Assertion) -> bool:

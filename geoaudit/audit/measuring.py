@@ -19,9 +19,13 @@ from geoaudit.measures.labels import NO_LABELS, Labels
 from geoaudit.measures.needs import ChatSetting
 
 if TYPE_CHECKING:
+    from geoaudit.audit.baseline import RecordBaseline
+    from geoaudit.audit.noise import Noise
     from geoaudit.audit.store import Store
     from geoaudit.model.chat import Chat
     from geoaudit.model.checkpoint import Checkpoint
+    from geoaudit.model.held import Held
+    from geoaudit.model.identity import Identity
     from geoaudit.model.loaded import LoadedModel
 
 
@@ -53,15 +57,60 @@ class Options:
     """CPU threads; None leaves them to torch. Workers that share the cores must not each take all of them."""
     reference: str | None = None
     """The checkpoint that drift of every other one is measured from; None: each trajectory has its own."""
+    baseline: RecordBaseline | Checkpoint | None = None
+    """What change lines are compared with: an earlier record, or a model that is measured for them."""
+    allow_mismatch: frozenset[str] = frozenset()
+    """Names of settings in which a baseline may differ (`environment.SETTINGS`)."""
+    noise: Noise | None = None
+    """How far runs of an unchanged checkpoint lie apart."""
+    generation_batch: int | None = None
+    """Prompts in a generated batch; None: as always. Only `geoaudit noise` asks for others."""
+
+
+class Chats:
+    """The tokenizers and chat formats of an audit: opened once for all checkpoints that have the same.
+
+    What a request was rendered to is kept with them (`Chat.render`), so that probe prompts are rendered once.
+    """
+
+    def __init__(self, options: Options, spent: Callable[[str, float], None]) -> None:
+        self.options = options
+        self._spent = spent
+        self._tokenizers: dict[tuple[Any, ...], Any] = {}
+        self._chats: dict[tuple[Any, ...], Chat] = {}
+
+    def of(self, checkpoint: Checkpoint, identity: Identity, setting: ChatSetting) -> Chat:
+        """How a checkpoint's requests are rendered under a suite's setting; its tokenizer is read at first use."""
+        # what the model is decides which class of transformers reads the files
+        same = identity.tokenizer_sha256, identity.template_sha256, checkpoint.model_type
+        if (*same, setting) not in self._chats:
+            started = time.monotonic()
+            try:
+                self._chats[*same, setting] = self._opened(checkpoint, same, setting)
+            finally:
+                self._spent("load", started)
+        return self._chats[*same, setting]
+
+    def _opened(self, checkpoint: Checkpoint, same: tuple[Any, ...], setting: ChatSetting) -> Chat:
+        from geoaudit.model.chat import Chat
+        from geoaudit.model.load import load_tokenizer
+
+        if same not in self._tokenizers:
+            self._tokenizers[same] = load_tokenizer(checkpoint, store=self.options.store)
+        template = self.options.template if setting.template is None else setting.template
+        system = self.options.system if setting.system is None else setting.system
+        return Chat(self._tokenizers[same], template, system, thinking=setting.thinking)
 
 
 def open_bench(
     checkpoint: Checkpoint,
-    checkpoint_id: str,
+    identity: Identity,
     contract: Contract,
     options: Options,
     store: Store,
     *,
+    chats: Chats,
+    held: Held,
     trained_on: frozenset[str],
     others: Callable[[str], Bench],
     trajectory: Callable[[], list[Bench]],
@@ -72,31 +121,18 @@ def open_bench(
 
     Args:
         checkpoint: what `resolve` found.
-        checkpoint_id: of its content.
+        identity: of its content.
         contract: what else its rows depend on.
         options: of the audit.
         store: where rows are kept.
+        chats: tokenizers that were read.
+        held: what lends the model, to this bench or to another one.
         trained_on: hashes of the prompts in its training manifest.
         others: the bench of another checkpoint of the audit.
         trajectory: the benches that share refusal tokens with this one, itself among them.
         say: where "loading" is said.
         spent: takes a phase and when it started.
     """
-    from geoaudit.model.load import load, load_tokenizer
-
-    def chat(tokenizer: Any, setting: ChatSetting) -> Chat:
-        from geoaudit.model.chat import Chat
-
-        template = options.template if setting.template is None else setting.template
-        system = options.system if setting.system is None else setting.system
-        return Chat(tokenizer, template, system, thinking=setting.thinking)
-
-    def open_chat(setting: ChatSetting) -> Chat:
-        started = time.monotonic()
-        try:
-            return chat(load_tokenizer(checkpoint, store=options.store), setting)
-        finally:
-            spent("load", started)
 
     def open_model() -> LoadedModel:
         import torch
@@ -106,23 +142,26 @@ def open_bench(
         if options.threads is not None:
             torch.set_num_threads(options.threads)
 
+        chat = bench.chat
         started = time.monotonic()
         say(f"{checkpoint.name}: loading")
-        model, tokenizer = load(checkpoint, store=options.store, device=options.device, dtype=contract.dtype)
+        model = held.lend(checkpoint, chat.tokenizer, contract.dtype, bench.release)
         spent("load", started)
-        return LoadedModel(model, tokenizer, chat(tokenizer, ChatSetting()))
+        return LoadedModel(model, chat.tokenizer, chat)
 
-    return Bench(
-        checkpoint_id=checkpoint_id,
+    bench = Bench(
+        checkpoint_id=identity.id,
         contract=contract,
         rows=store,
-        open_chat=open_chat,
+        open_chat=lambda setting: chats.of(checkpoint, identity, setting),
         open_model=open_model,
+        make_room=held.release,
         judging=options.judging,
         trained_on=trained_on,
         others=others,
         trajectory=trajectory,
     )
+    return bench
 
 
 class Benches:

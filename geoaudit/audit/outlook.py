@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from geoaudit.audit.costs import memory_bytes
 from geoaudit.audit.decide import chance_at_half, underpowered
@@ -10,18 +10,27 @@ from geoaudit.audit.measuring import clock
 from geoaudit.audit.order import Node
 from geoaudit.audit.plan import Planned, behaviours
 from geoaudit.audit.run import Auditor
-from geoaudit.audit.suite import Assertion
+from geoaudit.audit.suite import CHANGES, COMPARATORS, Assertion
 from geoaudit.errors import GeoauditError
 from geoaudit.measures.table import get
+from geoaudit.model.checkpoint import Checkpoint
+from geoaudit.model.held import leaves_its_base
+from geoaudit.stats.power import change_power
+from geoaudit.stats.proportions import n_to_certify
+
+FLIPS = 0.05
+"""Share of answers taken to flip between two runs of an unchanged model, where nothing was measured yet."""
 
 Lines = Sequence[tuple[Assertion, Planned | GeoauditError]]
 """Assertions with what is planned for them, or why nothing can be."""
 
 
 def outlook(auditor: Auditor, planned: Mapping[str, Lines]) -> list[str]:
-    """The plan of every checkpoint; work that comparisons share is named once."""
+    """The plan of every checkpoint, and of several a line for all; work that comparisons share is named once."""
     lines: list[str] = []
     said: set[Node] = set()
+    seconds_of: dict[str, float] = {}
+    memory_of: dict[str, float] = {}
     for name, asserted in planned.items():
         try:
             size = auditor.size(name)
@@ -33,8 +42,9 @@ def outlook(auditor: Auditor, planned: Mapping[str, Lines]) -> list[str]:
         left = auditor.works(name)
         more = [(work, seconds) for work, seconds in left if work.node not in said]
         said.update(work.node for work, _ in more)
+        seconds_of[name], memory_of[name] = sum(seconds for _, seconds in more), memory
         nothing = "nothing more than above" if left else "nothing: all of it is in the store"
-        total = clock(sum(seconds for _, seconds in more)) if more else nothing
+        total = clock(seconds_of[name]) if more else nothing
         lines.append(
             f"plan for {name}: {size.parameters / 1e6:,.0f} M parameters, {subject.contract.dtype} on "
             f"{auditor.options.device}, memory about {memory / 1e9:.1f} GB, time about {total}"
@@ -44,7 +54,33 @@ def outlook(auditor: Auditor, planned: Mapping[str, Lines]) -> list[str]:
             lines.append(f"  {title}: {work.prompts} prompts, about {work.tokens:,} tokens, {clock(seconds)}")
         for assertion, one in asserted:
             lines += _outlook_of(auditor, assertion, one)
+    if len(seconds_of) > 1:
+        total = clock(sum(seconds_of.values())) if any(seconds_of.values()) else "nothing: all of it is in the store"
+        largest = max(memory_of.values()) / 1e9
+        shared = "; ".join(_shared(auditor, list(seconds_of)))
+        lines.append(
+            f"plan for all {len(seconds_of)} checkpoints: time about {total}, memory about {largest:.1f} GB (one model "
+            f"at a time{'; ' if shared else ''}{shared})"
+        )
     return lines
+
+
+def _shared(auditor: Auditor, names: Sequence[str]) -> Iterator[str]:
+    """A sentence for each base that adapters share."""
+    sources: dict[object, list[Checkpoint]] = {}
+    for one in map(auditor.checkpoint, names):
+        sources.setdefault((one.base or one).path, []).append(one)
+    for found in sources.values():
+        adapters = [one for one in found if one.base is not None and leaves_its_base(one)]
+        if len(adapters) + any(one.base is None for one in found) > 1 and adapters:
+            base = next((one.name for one in found if one.base is None), adapters[0].base.name)  # type: ignore[union-attr]
+            yield f"{_listed([one.name for one in adapters])} of {base}, which is read once"
+
+
+def _listed(names: Sequence[str]) -> str:
+    if len(names) > 3:
+        return f"{len(names)} checkpoints are adapters"
+    return f"{' and '.join(names)} {'are adapters' if len(names) > 1 else 'is an adapter'}"
 
 
 def _outlook_of(auditor: Auditor, assertion: Assertion, planned: Planned | GeoauditError) -> list[str]:
@@ -52,6 +88,10 @@ def _outlook_of(auditor: Auditor, assertion: Assertion, planned: Planned | Geoau
     if isinstance(planned, GeoauditError):
         return [f"  {assertion.id}: cannot be measured: {planned}"]
     if get(assertion.measure).kind != "rate":
+        return []
+    if assertion.comparator in CHANGES:
+        return _outlook_of_change(auditor, assertion, planned)
+    if assertion.comparator not in COMPARATORS:
         return []
     n = behaviours(planned, auditor.options.judging.data)
     flag = underpowered(assertion.comparator, assertion.bound, n)
@@ -61,3 +101,22 @@ def _outlook_of(auditor: Auditor, assertion: Assertion, planned: Planned | Geoau
     if chance is None or auditor.options.profile.decide == "estimate":
         return []
     return [f"  {assertion.id}: n = {n}, passes with probability {chance[1]:.2f} if the true rate is {chance[0]:g}"]
+
+
+def _outlook_of_change(auditor: Auditor, assertion: Assertion, planned: Planned) -> list[str]:
+    """How likely an unchanged model is to pass a line on a change of a rate."""
+    if planned.checkpoint == auditor.checkpoints.baseline:  # it is said once, of the checkpoint that is decided on
+        return []
+    n, comparator = behaviours(planned, auditor.options.judging.data), assertion.comparator
+    allowed = assertion.bound[0] if comparator == "change_at_most" else -assertion.bound[0]
+    if allowed <= 0:  # it demands a change, which an unchanged model does not show
+        return []
+    needed = n_to_certify(allowed, "at_most")
+    if needed is not None and needed > n:
+        why = f"even no change at all on {n} prompts cannot certify this margin; {needed} could"
+        return [f"  {assertion.id}: underpowered: {why}"]
+    if auditor.options.profile.decide == "estimate":
+        return []
+    chance = change_power(n, FLIPS, 0.0, allowed)
+    said = f"n = {n}, passes with probability {chance:.2f} if nothing changed but {FLIPS:.0%} of the answers flip"
+    return [f"  {assertion.id}: {said}"]

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable, Iterator, Mapping, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import asdict, replace
 from typing import Any
 
 from geoaudit.audit.attempts import Attempts, unraised
-from geoaudit.audit.checkpoints import Checkpoints, Subject
+from geoaudit.audit.checkpoints import Checkpoints, Subject, facts_key
 from geoaudit.audit.costs import Work, seconds_per_unit, works
-from geoaudit.audit.measuring import Benches, Options, Progress, clock, every, facts_of, open_bench, quiet
+from geoaudit.audit.measuring import Benches, Chats, Options, Progress, clock, every, facts_of, open_bench, quiet
 from geoaudit.audit.order import Node, node, ordered
 from geoaudit.audit.plan import Planned, measurement_key, resolve
 from geoaudit.audit.store import Store
@@ -34,6 +34,7 @@ from geoaudit.measures.needs import (
 )
 from geoaudit.measures.table import dotted, get
 from geoaudit.model.checkpoint import Checkpoint
+from geoaudit.model.held import Held
 from geoaudit.model.size import Size, size
 from geoaudit.records import Flag, Measurement, digest
 
@@ -59,6 +60,12 @@ class Auditor:
         self.timings: dict[str, float] = {}
         self.checkpoints = Checkpoints(checkpoints, options, self._spent)
         self._tried = Attempts(self.checkpoints)
+        self._chats = Chats(options, self._spent)
+        self._held = Held(options.store, options.device)
+        self._finished: set[str] = set()
+        """Checkpoints whose measuring ended."""
+        self.lay_plan: Callable[[str], None] = lambda name: None
+        """Plans everything that will be asked of a checkpoint, so that it can be measured before it is asked for."""
 
     @property
     def names(self) -> list[str]:
@@ -107,7 +114,7 @@ class Auditor:
         found = dict(parameters)
         for key, value in parameters.items():
             if isinstance(value, Against):
-                other = self.checkpoints.trajectories.against(name, value.role, value.checkpoint)
+                other = self.checkpoints.compared(name, value.role, value.checkpoint)
                 if other is None:
                     raise NothingToMeasure(f"{name} is {itself(value.role)}: there is nothing to compare it with")
                 found[key] = replace(value, checkpoint=other, here=name)
@@ -143,6 +150,9 @@ class Auditor:
             except Exception as error:
                 subject.broken = f"{type(error).__name__}: {error}"
                 raise
+            finally:
+                self._finished.add(planned.checkpoint)
+                self._held.keep(self._still_to_come)
             subject.done = True
         if planned.key in subject.missing:
             return subject.missing[planned.key]
@@ -169,24 +179,61 @@ class Auditor:
         """Every need of some measurements of a checkpoint, in the order in which they are fulfilled."""
         return ordered((node(name, need) for one in planned for need in one.needs), self.checkpoints.family, last=name)
 
+    def _still_to_come(self, source: Checkpoint) -> bool:
+        """Whether a checkpoint that may yet be measured is this model, or an adapter of it."""
+        asked = source.kind, source.path
+        return any(
+            ((one.base or one).kind, (one.base or one).path) == asked and name not in self._finished
+            for name, one in self.checkpoints.named.items()
+        )
+
     def facts(self, name: str) -> dict[str, Any]:
         """What measuring found out about a checkpoint that the record shows (rendered template, threads)."""
         found: dict[str, Any] | None = self.store.get(self._facts_key(self.subject(name)))
         return found or {}
 
     def _facts_key(self, subject: Subject) -> str:
-        return digest(["facts", subject.identity.id, subject.contract.template_sha256, subject.contract.system_sha256])
+        return facts_key(subject)
 
     def _measure(self, subject: Subject) -> None:
         name = subject.checkpoint.name
-        with self._locked(name):
-            todo = self.unmeasured(name)
+        if self._measured(name, wait=False):
+            return
+        names = list(self.checkpoints.named)
+        at = names.index(name)
+        for other in (*names[at + 1 :], *names[:at]):  # another process is at it: the time is for the others
+            self._measure_beside(other)
+        self._measured(name, wait=True)
+
+    def _measure_beside(self, name: str) -> None:
+        """Measure what will be asked of another checkpoint, unless somebody does; an error is for those who ask."""
+        with suppress(GeoauditError):  # what cannot be identified says so where it is asked for
+            self.lay_plan(name)
+            subject = self.subject(name)
+            if subject.done or subject.broken is not None or not self.unmeasured(name):
+                return
+            try:
+                subject.done = self._measured(name, wait=False)
+            except GeoauditError:
+                raise
+            except Exception as error:
+                subject.broken = f"{type(error).__name__}: {error}"
+            finally:
+                if subject.done or subject.broken is not None:
+                    self._finished.add(name)
+                self._held.keep(self._still_to_come)
+
+    def _measured(self, name: str, *, wait: bool) -> bool:
+        """Measure what is planned of a checkpoint and not in the store; False where another process holds a lock."""
+        with self._locked(name, wait=wait) as locked:
+            todo = self.unmeasured(name) if locked else []
             if todo:
                 self._measure_locked(name, todo)
+        return locked
 
     @contextmanager
-    def _locked(self, name: str) -> Iterator[None]:
-        """The locks of all checkpoints that measuring this one reaches.
+    def _locked(self, name: str, *, wait: bool) -> Iterator[bool]:
+        """The locks of all checkpoints that measuring this one reaches; False where one is taken and not waited for.
 
         Always in the same order, so that two processes that reach for each other's checkpoints cannot wait in a circle.
         """
@@ -199,11 +246,14 @@ class Auditor:
                 try:
                     lock.acquire(timeout=1)
                 except Timeout:
+                    if not wait:
+                        yield False
+                        return
                     who = "this checkpoint" if lock_id == self.subject(name).identity.id[:32] else "one that it needs"
                     self.say(f"{name}: another process is measuring {who}, waiting for it")
                     lock.acquire()
                 held.callback(lock.release)
-            yield
+            yield True
 
     def _measure_locked(self, name: str, todo: list[Planned]) -> None:
         left = self.works(name)
@@ -226,10 +276,12 @@ class Auditor:
         subject = self.subject(name)
         return open_bench(
             subject.checkpoint,
-            subject.identity.id,
+            subject.identity,
             subject.contract,
             self.options,
             self.store,
+            chats=self._chats,
+            held=self._held,
             trained_on=subject.trained_on,
             others=benches.of,
             trajectory=lambda: [benches.of(one) for one in self._tried.answering(name)],

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from geoaudit.attacks.stored import sets
-from geoaudit.audit.suite import ID, VERSION
+from geoaudit.audit.rules import ABOUT, DIRECTIONS, IN_LAYERS, PARTS, RULES, Rule
+from geoaudit.audit.suite import AGAINST, CHANGES, ID, VERSION
 from geoaudit.measures.definition import Measure, Parameter
 from geoaudit.measures.table import MEASURES
 from geoaudit.prompts.sources import names
@@ -34,8 +35,27 @@ def suite_schema() -> dict[str, Any]:
                 "items": {"oneOf": [_assertion(m) for m in MEASURES.values()]},
             },
         },
-        "$defs": {"source": _source(), "chat": _chat()},
+        "$defs": {
+            "source": _source(),
+            "chat": _chat(),
+            "step": _STEP,
+            **{f"with_{m.name}": _with(m) for m in MEASURES.values()},
+            "companion": {"oneOf": [_companion(m) for m in MEASURES.values()]},
+            "monotone": _directed("monotone", {"slack": {"type": "number", "minimum": 0}}),
+            "trend": _directed("trend", {"rho": _RHO}),
+            "change_point": _directed(
+                "change_point",
+                {
+                    "between": {"type": "array", "items": _ref("step"), "minItems": 2, "maxItems": 2},
+                    "size": {"type": "number", "minimum": 0},
+                },
+            ),
+        },
     }
+
+
+_STEP = {"type": "integer", "minimum": 0, "description": "A step of training."}
+_RHO = {"type": "number", "minimum": 0, "exclusiveMaximum": 1, "description": "Least size of Spearman's rho."}
 
 
 def _assertion(measure: Measure) -> dict[str, Any]:
@@ -43,6 +63,9 @@ def _assertion(measure: Measure) -> dict[str, Any]:
     number: dict[str, Any] = {"type": "number"}
     number |= {} if low is None else {"minimum": low}
     number |= {} if high is None else {"maximum": high}
+    change: dict[str, Any] = {"type": "number"}
+    if low is not None and high is not None:
+        change |= {"exclusiveMinimum": low - high, "exclusiveMaximum": high - low}
     comparators: dict[str, Any] = {
         "at_most": number,
         "at_least": number,
@@ -50,6 +73,8 @@ def _assertion(measure: Measure) -> dict[str, Any]:
     }
     if measure.kind == "discrete":
         comparators["equals"] = number
+    comparators |= dict.fromkeys(CHANGES, change)
+    rules = _rules(measure, number)
     return {
         "title": measure.title,
         "type": "object",
@@ -58,18 +83,75 @@ def _assertion(measure: Measure) -> dict[str, Any]:
         "properties": {
             "id": {"type": "string", "pattern": "^" + ID.pattern.replace(r"\Z", "$")},
             "measure": {"const": measure.name, "description": measure.says},
-            "with": {
-                "type": "object",
-                "additionalProperties": False,
-                "properties": {name: _parameter(one) for name, one in measure.parameters.items()},
-            },
+            "with": _ref(f"with_{measure.name}"),
             **comparators,
+            "against": {"enum": list(AGAINST), "description": "What a change is measured against."},
+            "across": {"const": "trajectory", "description": "The line is about all checkpoints of a run."},
+            **rules,
             "because": {"type": "string", "minLength": 1, "description": "One sentence with the source of the bound."},
             "checkpoints": {"type": "string", "description": "Glob over the names of the checkpoints concerned."},
             "steps": {"type": "array", "items": {"type": "integer", "minimum": 0}, "minItems": 1},
         },
-        "oneOf": [{"required": [name]} for name in comparators],
+        "oneOf": [{"required": [name]} for name in (*comparators, "across")],
+        "dependentRequired": {name: ["across"] for name in rules},
+        "dependentSchemas": {
+            "across": {"oneOf": [{"required": [name]} for name in rules]},
+            "against": {"oneOf": [{"required": [name]} for name in CHANGES]},
+        },
     }
+
+
+def _rules(measure: Measure, number: dict[str, Any]) -> dict[str, Any]:
+    """Rule -> what its key takes, of those that can be said of the measure."""
+    place: dict[str, Any] = {"type": "array", "items": number, "minItems": 2, "maxItems": 2}
+    place = {"oneOf": [{"enum": list(PARTS)}, place]} if measure.name in IN_LAYERS else place
+    of: dict[Rule, dict[str, Any]] = {
+        "never_above": number,
+        "never_below": number,
+        "first_failing_step": _closed(
+            {"above": number, "below": number, "not_before": _ref("step"), "by": _ref("step")},
+            oneOf=[{"required": ["above"]}, {"required": ["below"]}],
+            anyOf=[{"required": ["not_before"]}, {"required": ["by"]}],
+        ),
+        "monotone": _ref("monotone"),
+        "trend": _ref("trend"),
+        "change_point": _ref("change_point"),
+        "relocates": _closed({"from": place, "to": place, "by": _ref("step")}, required=["from", "to"]),
+        "goes_with": _ref("companion"),
+    }
+    return {
+        name: {"description": ABOUT[name], **of[name]}
+        for name in RULES
+        if name != "relocates" or measure.kind == "discrete"
+    }
+
+
+def _directed(rule: Rule, options: dict[str, Any]) -> dict[str, Any]:
+    """A direction by itself, or with options."""
+    word = {"enum": list(DIRECTIONS[rule])}
+    return {"oneOf": [word, _closed({"direction": word, **options}, required=["direction"])]}
+
+
+def _companion(measure: Measure) -> dict[str, Any]:
+    properties = {
+        "measure": {"const": measure.name},
+        "with": _ref(f"with_{measure.name}"),
+        "direction": {"enum": list(DIRECTIONS["goes_with"])},
+        "rho": _RHO,
+    }
+    return _closed(properties, required=["measure", "direction"])
+
+
+def _with(measure: Measure) -> dict[str, Any]:
+    return _closed({name: _parameter(one) for name, one in measure.parameters.items()})
+
+
+def _closed(properties: dict[str, Any], **more: Any) -> dict[str, Any]:
+    return {"type": "object", "additionalProperties": False, "properties": properties, **more}
+
+
+def _ref(name: str) -> dict[str, Any]:
+    return {"$ref": f"#/$defs/{name}"}
 
 
 def _parameter(parameter: Parameter) -> dict[str, Any]:

@@ -15,8 +15,8 @@ from typing import Any, Literal
 
 import yaml
 
-from geoaudit.audit.nodes import Nodes
-from geoaudit.audit.values import CHAT_KEYS, check_parameter, impossible, listed
+from geoaudit.audit.rules import KEYS, RULES, Across, Companion, Rule, RuleNodes
+from geoaudit.audit.values import CHAT_KEYS, check_parameter, impossible, impossible_change, listed
 from geoaudit.errors import GeoauditError, SuiteError, did_you_mean
 from geoaudit.measures.asking import problem
 from geoaudit.measures.definition import Measure, Parameter
@@ -25,13 +25,24 @@ from geoaudit.measures.table import MEASURES
 from geoaudit.records import digest
 
 VERSION = 1
-Comparator = Literal["at_most", "at_least", "between", "equals"]
-COMPARATORS: tuple[Comparator, ...] = ("at_most", "at_least", "between", "equals")
+Bound = Literal["at_most", "at_least", "between", "equals"]
+Change = Literal["change_at_most", "change_at_least"]
+Comparator = Bound | Change | Rule
+COMPARATORS: tuple[Bound, ...] = ("at_most", "at_least", "between", "equals")
+"""Bounds on what one checkpoint measures."""
+CHANGES: tuple[Change, ...] = ("change_at_most", "change_at_least")
+"""Margins of what changed against another checkpoint."""
+Against = Literal["baseline", "reference"]
+AGAINST: tuple[Against, ...] = ("baseline", "reference")
 SUITE_KEYS = ("geoaudit", "suite", "about", "gate", "chat", "assertions")
-ASSERTION_KEYS = ("id", "measure", "with", *COMPARATORS, "because", "checkpoints", "steps")
+ASSERTION_KEYS = (
+    *("id", "measure", "with", *COMPARATORS, *CHANGES, "against", "across", *RULES, "because"),
+    *("checkpoints", "steps"),
+)
 SOURCE_KEYS = ("file", "column", "category", "label")
 _TEMPLATES = ("zephyr", "chatml", "none")
 ID = re.compile(r"[a-z0-9][a-z0-9._-]*\Z")
+Keys = dict[str, tuple[yaml.Node, yaml.Node]]
 
 
 @dataclass(frozen=True)
@@ -43,14 +54,20 @@ class Assertion:
     parameters: Mapping[str, Any]
     """As written in the suite; sources as `Source`. Defaults come from the table and the profile."""
     comparator: Comparator
+    """With `across` the rule's name."""
     bound: tuple[float, ...]
-    """One number; two for `between`."""
+    """One number; two for `between`, and for `relocates` with numbers."""
     because: str
     checkpoints: str | None
     """A glob over checkpoint names, or None for all."""
     steps: tuple[int, ...] | None
     file: str
     line: int
+    against: Against | None = None
+    """What `change_at_most` and `change_at_least` compare with; None for every other comparator. It is not the
+    parameter of the same name that measures of two checkpoints have in `with`."""
+    across: Across | None = None
+    """The rule of a line about a whole trajectory, which is decided once for each."""
 
     def concerns(self, checkpoint: str) -> bool:
         """Whether this line is about the checkpoint of that name (its step is the number that the name ends in)."""
@@ -89,7 +106,7 @@ def read(path: Path) -> Suite:
     return reader.suite(root, digest(text))
 
 
-class _Reader(Nodes):
+class _Reader(RuleNodes):
     """The suite's words."""
 
     def suite(self, root: yaml.Node, sha256: str) -> Suite:
@@ -129,34 +146,93 @@ class _Reader(Nodes):
         name = self.text(keys["id"][1], "id")
         if not ID.match(name):
             raise self.error(keys["id"][1], f"id {name!r} must be lower case letters, digits, dots and dashes")
-        measure_node = keys["measure"][1]
-        measure_name = self.text(measure_node, "measure")
-        if measure_name not in MEASURES:
-            raise self.error(
-                measure_node,
-                f"unknown measure {measure_name!r}{did_you_mean(measure_name, MEASURES)}; "
-                "`geoaudit measures` lists them",
-            )
-        measure = MEASURES[measure_name]
-        comparators = [key for key in COMPARATORS if key in keys]
-        if len(comparators) != 1:
-            got = " and ".join(comparators) or "none"
-            raise self.error(node, f"assertion {name!r} needs exactly {listed(COMPARATORS)}, got {got}")
-        comparator = comparators[0]
+        measure = self.measure(keys["measure"][1])
         checkpoints = self.text(keys["checkpoints"][1], "checkpoints") if "checkpoints" in keys else None
         steps = self.steps(keys["steps"][1]) if "steps" in keys else None
+        parameters = self.parameters(keys["with"][1] if "with" in keys else None, measure, chat)
+        comparator, across = self.comparator(node, name, keys, measure, chat)
         return Assertion(
             id=name,
-            measure=measure_name,
-            parameters=self.parameters(keys["with"][1] if "with" in keys else None, measure, chat),
+            measure=measure.name,
+            parameters=parameters,
             comparator=comparator,
-            bound=self.bound(keys[comparator][1], comparator, measure),
+            bound=self.bound(keys[comparator][1], comparator, measure) if across is None else across.bound,
             because=self.text(keys["because"][1], "because"),
             checkpoints=checkpoints,
             steps=steps,
             file=str(self.path),
             line=keys["id"][0].start_mark.line + 1,
+            against=self.against(keys, comparator),
+            across=across,
         )
+
+    def measure(self, node: yaml.Node) -> Measure:
+        """A measure of the table, by its name."""
+        name = self.text(node, "measure")
+        if name not in MEASURES:
+            near = did_you_mean(name, MEASURES)
+            raise self.error(node, f"unknown measure {name!r}{near}; `geoaudit measures` lists them")
+        return MEASURES[name]
+
+    def comparator(
+        self, node: yaml.Node, name: str, keys: Keys, measure: Measure, chat: ChatSetting | None
+    ) -> tuple[Comparator, Across | None]:
+        """The one comparator of an assertion; the rule, where it is about a whole trajectory."""
+        plain = [key for key in (*COMPARATORS, *CHANGES) if key in keys]
+        rules = [key for key in RULES if key in keys]
+        if "across" not in keys:
+            if rules:
+                raise self.error(
+                    keys[rules[0]][0],
+                    f"{rules[0]} is said of a whole trajectory: write `across: trajectory` beside it",
+                )
+            if len(plain) != 1:
+                got = " and ".join(plain) or "none"
+                known = listed((*COMPARATORS, *CHANGES))
+                raise self.error(node, f"assertion {name!r} needs exactly {known}, got {got}")
+            return plain[0], None
+        word = self.scalar(keys["across"][1], "across")
+        if word != "trajectory":
+            near = did_you_mean(str(word), ["trajectory"])
+            raise self.error(keys["across"][1], f"across cannot be {word!r}{near}; it is always `across: trajectory`")
+        if plain:
+            raise self.error(
+                keys[plain[0]][0],
+                f"{plain[0]} is said of each checkpoint by itself: leave out `across: trajectory`, or put "
+                f"{listed(RULES)} in its place",
+            )
+        if len(rules) != 1:
+            got = " and ".join(rules) or "none"
+            raise self.error(
+                node, f"assertion {name!r} is across a trajectory: it needs exactly {listed(RULES)}, got {got}"
+            )
+        value = keys[rules[0]][1]
+        across = self.rule(value, rules[0], measure)
+        return rules[0], replace(across, other=self.companion(value, chat)) if rules[0] == "goes_with" else across
+
+    def companion(self, node: yaml.Node, chat: ChatSetting | None) -> Companion:
+        """The other measure of `goes_with`."""
+        keys = self.mapping(node, "goes_with", KEYS["goes_with"])
+        if "measure" not in keys:
+            raise self.error(node, "goes_with has no key 'measure': the other measure")
+        measure = self.measure(keys["measure"][1])
+        return Companion(measure.name, self.parameters(keys["with"][1] if "with" in keys else None, measure, chat))
+
+    def against(self, keys: Keys, comparator: Comparator) -> Against | None:
+        """What a change is measured against."""
+        if "against" not in keys:
+            return "baseline" if comparator in CHANGES else None
+        if comparator not in CHANGES:
+            raise self.error(
+                keys["against"][0],
+                f"against belongs to {' and '.join(CHANGES)}, not to {comparator} (measures of two checkpoints take "
+                "theirs in `with`)",
+            )
+        word = self.scalar(keys["against"][1], "against")
+        if word not in AGAINST:
+            near = did_you_mean(str(word), AGAINST)
+            raise self.error(keys["against"][1], f"against cannot be {word!r}{near}; {listed(AGAINST)}")
+        return "reference" if word == "reference" else "baseline"
 
     def steps(self, node: yaml.Node) -> tuple[int, ...]:
         if not isinstance(node, yaml.SequenceNode) or not node.value:
@@ -179,6 +255,10 @@ class _Reader(Nodes):
                 raise self.error(node, f"between [{bound[0]:g}, {bound[1]:g}] is empty: low is above high")
         else:
             bound = (self.number(node, comparator),)
+        if comparator in CHANGES:
+            if (why := impossible_change(bound[0], measure)) is not None:
+                raise self.error(node, why)
+            return bound
         for value in bound:
             if (why := impossible(value, measure)) is not None:
                 raise self.error(node, why)

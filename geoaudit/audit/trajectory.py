@@ -7,9 +7,10 @@ says otherwise. The order is that of the steps where all are known, else the ord
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from geoaudit.errors import RequestError, did_you_mean
 from geoaudit.measures.definition import Role
@@ -51,6 +52,9 @@ class Trajectory:
     """Name -> step, where there is one."""
     references: tuple[int, ...] = ()
     """Steps that the manifests call the reference: none, one, or a disagreement."""
+    name: str = ""
+    """What the members' names have in common before their last slash (`r2d2` of `r2d2/step50`), else the folder of the
+    run; of one that lies in no folder, its own name. Unlike every other trajectory's of the audit."""
 
 
 class Trajectories:
@@ -67,9 +71,22 @@ class Trajectories:
 
     def __init__(self, places: Iterable[Place], reference: str | None = None) -> None:
         self.reference = reference
-        self._of = {name: one for one in group(list(places)) for name in one.names}
+        self.all = tuple(group(list(places)))
+        """In the order of their first members."""
+        self._of = {name: one for one in self.all for name in one.names}
         if reference is not None:
             check_reference(reference, list(self._of))
+
+    def across(self, concerned: Iterable[str]) -> list[Trajectory]:
+        """The trajectories that a line about some of the checkpoints is decided on, each with only those of them.
+
+        One checkpoint is no trajectory. Where others are, the single ones are left out (a model beside two runs); where
+        there is no other, they are given, so that the line is said to be undecidable and is not passed over.
+        """
+        wanted = set(concerned)
+        kept = [replace(one, names=tuple(name for name in one.names if name in wanted)) for one in self.all]
+        there = [one for one in kept if one.names]
+        return [one for one in there if len(one.names) > 1] or there
 
     def of(self, name: str) -> Trajectory:
         """The trajectory that a checkpoint belongs to."""
@@ -135,7 +152,13 @@ def group(places: Sequence[Place]) -> list[Trajectory]:
     found: dict[tuple[str, ...], list[Place]] = {}
     for place in places:
         found.setdefault(_belongs(place), []).append(place)
-    return [_ordered(members) for members in found.values()]
+    trajectories: list[Trajectory] = []
+    for members in found.values():
+        taken = {one.name for one in trajectories}
+        wanted = _named(members)
+        names = itertools.chain([wanted], (f"{wanted}-{number}" for number in itertools.count(2)))
+        trajectories.append(replace(_ordered(members), name=next(name for name in names if name not in taken)))
+    return trajectories
 
 
 def check_reference(reference: str, names: Sequence[str]) -> None:
@@ -157,6 +180,18 @@ def _belongs(place: Place) -> tuple[str, ...]:
     if place.folder is None:
         return "alone", place.name
     return "folder", place.folder.rpartition("/")[0], place.kind
+
+
+def _named(members: Sequence[Place]) -> str:
+    """The name of a trajectory, by itself."""
+    folders = {one.folder.rpartition("/")[0] for one in members if one.folder is not None}
+    if folders:  # a slash in a hub id is no folder
+        leading = {one.name.rpartition("/")[0] for one in members}
+        shared = leading.pop() if len(leading) == 1 else ""
+        parent = folders.pop().rpartition("/")[2] if len(folders) == 1 else ""
+        if shared or parent:
+            return shared or parent
+    return members[0].name
 
 
 def _ordered(members: list[Place]) -> Trajectory:

@@ -23,6 +23,18 @@ def impossible(bound: float, measure: Measure) -> str | None:
     return f"bound {bound:g} is impossible: {measure.name} lies in {ends} ({measure.unit})"
 
 
+def impossible_change(margin: float, measure: Measure) -> str | None:
+    """Why a margin lies outside what a change of the measure can exceed or reach, or None."""
+    low, high = measure.range
+    if low is None or high is None or abs(margin) < high - low:
+        return None
+    span = high - low
+    return (
+        f"a change of {measure.name} lies in [{-span:g}, {span:g}] ({measure.unit}): a margin of {margin:g} is never "
+        "broken or never kept"
+    )
+
+
 def check_parameter(name: str, parameter: Parameter, value: Any) -> Any:
     """The value in its proper type.
 

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
+from geoaudit.audit.controlled import controls
 from geoaudit.audit.decide import By, Decision, Outcome
 from geoaudit.audit.suite import Assertion
 from geoaudit.judges import JUDGES
 from geoaudit.records import Measurement
+
+Kind = Literal["bound", "change", "across"]
+"""What was decided: a value against a bound, a change against another checkpoint, or the course over a trajectory."""
 
 
 @dataclass(frozen=True)
@@ -18,6 +23,7 @@ class Verdict:
     suite: str
     id: str
     checkpoint: str
+    """Its name; of a verdict on a trajectory, the trajectory's."""
     measure: str
     comparator: str
     bound: tuple[float, ...]
@@ -27,7 +33,13 @@ class Verdict:
     key: str | None
     """Key of the measurement in the store; None where there is none."""
     measurement: Measurement
+    """What was decided on; of a trajectory, the measurement of its last checkpoint."""
     decision: Decision
+    kind: Kind = "bound"
+    result: Mapping[str, Any] = field(default_factory=dict)
+    """JSON-able: what a change or a course over a trajectory was decided from. Empty for a bound."""
+    others: tuple[tuple[str | None, Measurement], ...] = ()
+    """Further measurements that the decision rests on, each with its key in the store."""
 
     @property
     def outcome(self) -> Outcome:
@@ -40,14 +52,21 @@ class Verdict:
         return self.decision.by
 
     def to_json(self) -> dict[str, Any]:
-        """The record's entry for this assertion. A measurement that is not in the store travels with it."""
-        bound: Any = list(self.bound) if self.comparator == "between" else self.bound[0]
+        """The record's entry for this assertion. Measurements that are not in the store travel with it."""
+        bound: Any = self.bound[0] if len(self.bound) == 1 else list(self.bound)
         return {
             "suite": self.suite,
             "id": self.id,
             "checkpoint": self.checkpoint,
             "measurement": self.key,
+            "measured_on": self.measurement.checkpoint,
             "unmeasured": None if self.key else self.measurement.to_json(),
+            "others": [
+                {"measurement": key, "measured_on": found.checkpoint, "unmeasured": None if key else found.to_json()}
+                for key, found in self.others
+            ],
+            "kind": self.kind,
+            "result": dict(self.result),
             "measure": self.measure,
             "comparator": self.comparator,
             "bound": bound,
@@ -87,7 +106,11 @@ class Verdict:
             interval = f"95 % interval [{found.low:.4g}, {found.high:.4g}]" if there else "no interval"
             judge = f", judge {found.judge}" if found.judge else ""
             judge += " (what is not refused: an upper bound)" if _is_upper_bound(found) else ""
-            lines.append(f"  {found.measure} = {found.estimate:.4g} ({found.unit}), {interval}, n = {found.n}{judge}")
+            where = "" if found.checkpoint == self.checkpoint else f" on {found.checkpoint}"
+            value = f"{found.measure}{where} = {found.estimate:.4g} ({found.unit})"
+            lines.append(f"  {value}, {interval}, n = {found.n}{judge}")
+        beside = controls(found) if found.estimate is not None else ""
+        lines += [f"  {beside}"] if beside else []
         direct = found.detail.get("direct")
         if direct:
             interval = f"[{direct['low']:.4g}, {direct['high']:.4g}]"
@@ -116,7 +139,16 @@ class AuditOutcome(Exception):
 
 
 def verdict_of(
-    assertion: Assertion, suite: str, checkpoint: str, key: str | None, measurement: Measurement, decision: Decision
+    assertion: Assertion,
+    suite: str,
+    checkpoint: str,
+    key: str | None,
+    measurement: Measurement,
+    decision: Decision,
+    *,
+    kind: Kind = "bound",
+    result: Mapping[str, Any] | None = None,
+    others: Sequence[tuple[str | None, Measurement]] = (),
 ) -> Verdict:
     """The verdict for a line of a suite."""
     return Verdict(
@@ -132,4 +164,7 @@ def verdict_of(
         key=key,
         measurement=measurement,
         decision=decision,
+        kind=kind,
+        result=result or {},
+        others=tuple(others),
     )

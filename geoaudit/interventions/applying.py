@@ -126,7 +126,8 @@ class _Chosen:
                     f"a pass of {x.shape[1]} columns where {max(width - start, 0)} of {width} were left of the batch "
                     "that was laid out: call the observer of applied() with the layout of each batch"
                 )
-            mask = torch.full((n, 1), self._scope.answer)
+            if len(x) <= n:  # rows whose answer has ended leave the batch
+                return torch.full((len(x), 1), self._scope.answer)
         if len(x) == n:
             return mask
         if len(x) == 1 and (mask == mask[:1]).all():  # what all prompts share, run once

@@ -139,6 +139,8 @@ class Bench:
     """Reads the tokenizer only."""
     open_model: Callable[[], LoadedModel]
     """Loads the weights; called when a row is missing."""
+    make_room: Callable[[], None] = lambda: None
+    """Lets go of what is kept in memory for the next model: a judge needs it."""
     judging: JudgeSetup = field(default_factory=JudgeSetup)
     trained_on: frozenset[str] = frozenset()
     """SHA-256 of the prompts in the checkpoint's training manifest."""
@@ -181,7 +183,7 @@ class Bench:
         return self.open_model()
 
     def release(self) -> None:
-        """Let go of the model: a judge needs the memory. It is loaded again where a later row is missing."""
+        """Let go of the model. It is loaded again where a later row is missing."""
         self.__dict__.pop("loaded", None)
 
     def family(self) -> list[Bench]:
@@ -333,6 +335,7 @@ class Bench:
         missing = {key: exchange for key, exchange in zip(keys, exchanges, strict=True) if stored[key] is None}
         if missing and judges.info(need.judge).kind == "model":
             self.release()
+            self.make_room()
         try:
             asked = list(missing.items())
             for start in range(0, len(asked), JUDGED_AT_ONCE):  # what is judged is kept, whatever happens next

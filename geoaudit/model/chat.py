@@ -21,6 +21,9 @@ _HOW_TO_NAME = "--geoaudit-template FILE|zephyr|chatml|none"
 _SENTINEL = "geoauditinstruction"  # letters only: no template trims or escapes them
 _SYSTEM_SENTINEL = "geoauditsystem"
 
+MOST_KNOWN = 4096
+"""Prompts whose rendering is remembered: more than an audit asks, few enough for an attack that tries many."""
+
 _PROBES = tuple(
     f"Tell me about kittens{ending}" for ending in ("", *string.punctuation, "1", "é", "猫", "...", '."', ".)")
 )
@@ -94,7 +97,10 @@ class Chat:
         first one, only the tokens that stay the same whatever the instruction ends with are counted."""
         self.post_ids: tuple[int, ...] = ()
         """Their ids."""
+        self._known: dict[str, Rendered] = {}
+        """Prompts without a prefill that were rendered before: needs and checkpoints ask for the same ones."""
         self.n_post, self.post_ids = self._post_instruction()
+        self._known.clear()  # rendered before the post-instruction tokens were known
 
     # --- what the record shows ---------------------------------------------------------------------------------
 
@@ -142,11 +148,18 @@ class Chat:
         """
         if not instruction.strip():
             raise RequestError(f"the instruction is empty ({instruction!r}): a prompt needs text")
+        if k == 0 and instruction in self._known:
+            return self._known[instruction]
         prompt = self._prompt(instruction)
         begun = self._begun(prompt, prefill, k)
-        return Rendered(
+        rendered = Rendered(
             (*prompt.ids, *begun), prompt.t_inst, prompt.text, self._open + self._decoded(begun), n_prefill=len(begun)
         )
+        if k == 0:
+            if len(self._known) >= MOST_KNOWN:
+                self._known.clear()
+            self._known[instruction] = rendered
+        return rendered
 
     def _prompt(self, instruction: str) -> Rendered:
         """The prompt without a prefill."""

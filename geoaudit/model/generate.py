@@ -1,11 +1,10 @@
-"""Completions of one batch of prompts, by transformers' `generate`.
+"""Completions of one batch of prompts: the likeliest token again and again, or a sample.
 
-`generate` chooses the tokens and stops; around it stand four things that an audit needs. Nothing of the checkpoint's
-`generation_config.json` but its end-of-sequence tokens reaches the result (a repetition penalty would change the text,
-sampling parameters raise warnings). Broken logits stop the run instead of becoming text. Sampling draws every row's
-noise from a generator of its own. And the prompts are run before `generate`, which gets their keys and values: what
-they share is computed once, and the output head runs on single tokens only (in bfloat16 on a CPU `generate` spends more
-time on the head behind a batch of prompts than on the prompts: 6 s of 8.5 s for 64 prompts of SmolLM2-135M).
+What an audit needs of it: nothing of the checkpoint's `generation_config.json` but its end-of-sequence tokens reaches
+the result (a repetition penalty would change the text). Broken logits stop the run instead of becoming text. Sampling
+draws every row's noise from a generator of its own. And little is computed that nobody reads: the beginning that
+prompts share is run once, the output head on single tokens only, and a row whose answer has ended leaves the batch (of
+64 tokens each for 64 harmful requests the safety-tuned SmolLM2-135M fills a quarter).
 
 In float32 a completion does not depend on its neighbours in the batch. In bfloat16 it does, so a batch is the unit
 that is stored and repeated: the same batch gives the same text.
@@ -14,13 +13,11 @@ that is stored and repeated: the same batch gives the same text.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
 
 from geoaudit.errors import BrokenCheckpoint, RequestError
 from geoaudit.model import thinking
@@ -30,6 +27,10 @@ from geoaudit.model.layout import PADDING, Layout, Observer, padded_behind
 from geoaudit.model.loaded import LoadedModel
 from geoaudit.model.prefix import prefill
 from geoaudit.records import Completion
+
+LEAVING = 8
+"""Rows that have ended leave the batch together, as soon as they are one in so many of it: leaving copies the keys and
+values of the others."""
 
 
 @torch.no_grad()
@@ -47,7 +48,7 @@ def complete(
 
     Args:
         loaded: the model; active edits apply to prompt and generated tokens. An edit sees what the prompts share once
-            (`[1, shared, d_model]`), then the rest of the batch, then one token a row at a time.
+            (`[1, shared, d_model]`), then the rest of the batch, then a token at a time of each row that goes on.
         rendered: the batch, in the order of the batch plan.
         prompt_ids: one id a prompt, carried into the completions.
         max_new_tokens: where a completion is cut, at least 1.
@@ -125,27 +126,65 @@ def _continued(
     if observer is not None:
         observer(layout)
     tokens, mask = (tensor.to(loaded.device) for tensor in _padded(layout))
-    width = tokens.shape[1]
-    settings = GenerationConfig(
-        do_sample=False,
-        max_new_tokens=max_new_tokens,
-        eos_token_id=sorted(stop) or None,
-        pad_token_id=min(stop, default=0),  # what a finished row goes on with; never read
-    )
-    chooser = _Chooser(width, stop, temperature, drawn)
-    with _no_settings_of_its_own(loaded.causal_lm):
-        whole = loaded.causal_lm.generate(
-            tokens,
+    cache = _run_prompts(loaded, tokens, mask, shared)
+    # on the CPU, so that a seed means the same on every device
+    generators = [torch.Generator().manual_seed(seed) for seed in drawn]
+    made: list[list[int]] = [[] for _ in rendered]
+    ended: list[int | None] = [None] * len(rendered)
+    rows = list(range(len(rendered)))
+    """The prompt of each row that is run."""
+    last = tokens[:, -1:]
+    for left in range(max_new_tokens, 0, -1):
+        outputs = loaded.decoder(
+            input_ids=last,
             attention_mask=mask,
-            past_key_values=_run_prompts(loaded, tokens, mask, shared),
-            generation_config=settings,
-            logits_processor=LogitsProcessorList([chooser]),
+            position_ids=mask.sum(dim=-1, keepdim=True) - 1,
+            past_key_values=cache,
+            use_cache=True,
         )
-    found: list[tuple[list[int], int | None]] = []
-    for row in whole[:, width:].tolist():
-        end = next((index for index, token in enumerate(row) if token in stop), None)
-        found.append((row[:end], None if end is None else row[end]))
-    return found
+        cache = outputs.past_key_values
+        logits = loaded.logits(outputs.last_hidden_state[:, -1]).float()
+        going = [place for place, row in enumerate(rows) if ended[row] is None]
+        chosen = _chosen(logits, going, [generators[row] for row in rows] if generators else [], temperature)
+        for place in going:
+            token, row = int(chosen[place]), rows[place]
+            if token in stop:
+                ended[row] = token
+            else:
+                made[row].append(token)
+        going = [place for place in going if ended[rows[place]] is None]
+        if not going or left == 1:
+            break
+        last = chosen[:, None]
+        mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
+        if (len(rows) - len(going)) * LEAVING >= len(rows):
+            index = torch.tensor(going, device=loaded.device)
+            cache.batch_select_indices(index)
+            last, mask, rows = last[index], mask[index], [rows[place] for place in going]
+    return list(zip(made, ended, strict=True))
+
+
+def _chosen(logits: Tensor, going: Sequence[int], generators: Sequence[torch.Generator], temperature: float) -> Tensor:
+    """The next token of each row of `logits [n, vocab]` (float32): the likeliest one, or a draw with its generator.
+
+    `going` are the rows whose answer has not ended: what comes behind an end is never read.
+
+    Raises:
+        BrokenCheckpoint: a row that goes on has a logit that is NaN or infinite.
+    """
+    broken = ~logits.max(dim=-1).values.isfinite()  # the largest logit is NaN if any is
+    if broken[list(going)].any():
+        raise BrokenCheckpoint(
+            "logits are NaN or infinite, so there is no likeliest token: the weights are broken, or the dtype is "
+            "too narrow for this model or for the edit that is active (float16 overflows where bfloat16 does not)"
+        )
+    if not generators:
+        return logits.argmax(dim=-1)
+    # -log(-log u) of a uniform u is Gumbel noise, and the largest of logits + T · noise is a draw from
+    # softmax(logits / T); in double precision, so that rare tokens keep their share
+    drawn = [torch.rand(logits.shape[-1], dtype=torch.float64, generator=one) for one in generators]
+    noise = -torch.log(-torch.log(torch.stack(drawn)))
+    return (logits.double() + temperature * noise.to(logits.device)).argmax(dim=-1)
 
 
 def complete_halving(
@@ -211,38 +250,6 @@ def stop_tokens(loaded: LoadedModel) -> frozenset[int]:
     return frozenset(int(token) for token in every if token is not None)
 
 
-class _Chooser(LogitsProcessor):  # type: ignore[misc]
-    """Makes the largest score the next token's: checks the logits, and adds the noise that makes a sample of it."""
-
-    def __init__(self, width: int, stop: frozenset[int], temperature: float, seeds: Sequence[int]) -> None:
-        self.width = width
-        self.stop = torch.tensor(sorted(stop), dtype=torch.long)
-        self.temperature = temperature
-        # on the CPU, so that a seed means the same on every device
-        self.generators = [torch.Generator().manual_seed(seed) for seed in seeds]
-
-    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
-        """`input_ids [n, length so far]` and `scores [n, vocab]` (float32) to scores of the same shape."""
-        broken = ~scores.max(dim=-1).values.isfinite()  # the largest logit is NaN if any is
-        if broken.any() and (broken & ~self._finished(input_ids)).any():
-            raise BrokenCheckpoint(
-                "logits are NaN or infinite, so there is no likeliest token: the weights are broken, or the dtype is "
-                "too narrow for this model or for the edit that is active (float16 overflows where bfloat16 does not)"
-            )
-        if not self.generators:
-            return scores
-        # -log(-log u) of a uniform u is Gumbel noise, and the largest of logits + T · noise is a draw from
-        # softmax(logits / T); in double precision, so that rare tokens keep their share
-        vocab = scores.shape[-1]
-        drawn = [torch.rand(vocab, dtype=torch.float64, generator=one) for one in self.generators]
-        noise = -torch.log(-torch.log(torch.stack(drawn)))
-        return scores.double() + self.temperature * noise.to(scores.device)
-
-    def _finished(self, input_ids: Tensor) -> Tensor:
-        """Rows `[n]` whose end-of-sequence token has come: what follows it is never read."""
-        return torch.isin(input_ids[:, self.width :], self.stop.to(input_ids.device)).any(dim=-1)
-
-
 def _drawn(temperature: float, seeds: Sequence[int | None] | None, n: int) -> list[int]:
     """The seeds of the rows; none where nothing is drawn."""
     if not (math.isfinite(temperature) and temperature >= 0):
@@ -256,17 +263,6 @@ def _drawn(temperature: float, seeds: Sequence[int | None] | None, n: int) -> li
             "temperature=0 for the likeliest completion"
         )
     return given
-
-
-@contextmanager
-def _no_settings_of_its_own(model: Any) -> Iterator[None]:
-    """Hide the checkpoint's generation config, which `generate` reads wherever the one that it gets is silent."""
-    own = model.generation_config
-    model.generation_config = GenerationConfig()
-    try:
-        yield
-    finally:
-        model.generation_config = own
 
 
 def _shared(loaded: LoadedModel, rendered: Sequence[Rendered], max_new_tokens: int) -> int:
@@ -295,7 +291,7 @@ def _padded(layout: Layout) -> tuple[Tensor, Tensor]:
 
 
 def _run_prompts(loaded: LoadedModel, tokens: Tensor, mask: Tensor, shared: int) -> Any:
-    """Keys and values of all columns of a padded batch but the last, from which `generate` goes on; None for none."""
+    """Keys and values of all columns of a padded batch but the last, from which the answers go on; None for none."""
     cache = prefill(loaded, tokens[0, :shared].tolist())
     if cache is not None:
         cache.batch_repeat_interleave(len(tokens))

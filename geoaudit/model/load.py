@@ -48,7 +48,13 @@ def resolve_device(asked: str) -> str:
 
 
 def load(
-    checkpoint: Checkpoint, *, store: Path, device: str, dtype: str
+    checkpoint: Checkpoint,
+    *,
+    store: Path,
+    device: str,
+    dtype: str,
+    base: PreTrainedModel | None = None,
+    tokenizer: PreTrainedTokenizerBase | None = None,
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """The model and its tokenizer, ready to be read: on `device`, in `dtype`, in eval mode, without gradients.
 
@@ -61,24 +67,41 @@ def load(
         store: folder for conversions.
         device: a device's name, from `resolve_device`.
         dtype: one of `DTYPES`.
+        base: the model in memory that the weights are those of, or that the adapter is put into (`load_base`); None:
+            it is read.
+        tokenizer: the checkpoint's, where it was read before.
 
     Raises:
         BrokenCheckpoint: truncated files, missing or misshapen weights, NaN or infinite values.
         RequestError: the device is not there, or the dtype is not one of `DTYPES`.
     """
-    if dtype not in DTYPES:
-        raise UnknownName.among("dtype", dtype, DTYPES)
-    _check_device(device)
+    model: Any = base
+    if model is None:
+        model = load_base(checkpoint.base or checkpoint, store=store, device=device, dtype=dtype)
     with no_progress_bars():
-        model = _model(checkpoint.base or checkpoint, store, dtype)
         if checkpoint.base is not None:
             model = _with_adapter(model, checkpoint)
-        tokenizer = load_tokenizer(checkpoint, store=store)
+        if tokenizer is None:
+            tokenizer = load_tokenizer(checkpoint, store=store)
     model.requires_grad_(False)
     model.eval()
     model.to(device)
     _check_finite(checkpoint, model.named_parameters(), dtype)
     return model, tokenizer
+
+
+def load_base(checkpoint: Checkpoint, *, store: Path, device: str, dtype: str) -> PreTrainedModel:
+    """The weights of a checkpoint that is no adapter, in memory and not yet ready to be read: for `load`.
+
+    Raises:
+        BrokenCheckpoint, RequestError: as `load`, but for values that are no numbers.
+    """
+    if dtype not in DTYPES:
+        raise UnknownName.among("dtype", dtype, DTYPES)
+    _check_device(device)
+    with no_progress_bars():
+        model: PreTrainedModel = _model(checkpoint, store, dtype)
+    return model
 
 
 def load_tokenizer(checkpoint: Checkpoint, *, store: Path) -> PreTrainedTokenizerBase:

@@ -39,6 +39,17 @@ class Base(_Closed):
     weights_sha256: Sha256
 
 
+class StartedFrom(_Closed):
+    """The adapter that training went on from."""
+
+    name: str
+    weights_sha256: Sha256
+    recipe: str = ""
+    """What its own manifest says of it, here and below; empty where it has none."""
+    run: str = ""
+    step: int | None = Field(default=None, ge=0)
+
+
 class TrainingManifest(_Closed):
     """Schema of the manifest, version 1."""
 
@@ -46,6 +57,8 @@ class TrainingManifest(_Closed):
     recipe: str
     """Kind of training: sft, safety-sft, r2d2 or a name of the user's."""
     base: Base
+    start: StartedFrom | None = None
+    """The adapter on that base at step 0; None: fresh weights. `prompt_sets` holds what it was trained on too."""
     steps: int = Field(ge=0)
     """Optimiser steps taken."""
     run: str = ""

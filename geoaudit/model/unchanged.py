@@ -26,7 +26,7 @@ def remembered(what: str, files: Sequence[Path], store: Path, compute: Callable[
     paths = [os.path.abspath(file) for file in files]
     key = hashlib.sha256(json.dumps([what, paths]).encode()).hexdigest()
     kept = store / "identity" / f"{key}.json"
-    before = _stamps(paths)
+    before = stamps(paths)
     try:
         old = json.loads(kept.read_text(encoding="utf-8"))
         if old["files"] == before:
@@ -34,13 +34,14 @@ def remembered(what: str, files: Sequence[Path], store: Path, compute: Callable[
     except (OSError, ValueError, KeyError, TypeError):
         pass  # never written, or not readable any more: computed anew and written over
     value = compute()
-    if _stamps(paths) == before:  # else something wrote to the files meanwhile, and the value may be of neither state
+    if stamps(paths) == before:  # else something wrote to the files meanwhile, and the value may be of neither state
         _write(kept, {"what": what, "files": before, "value": value})
     return value
 
 
-def _stamps(paths: Sequence[str]) -> list[list[Any]]:
-    stats = [(path, os.stat(path)) for path in paths]
+def stamps(paths: Sequence[str | Path]) -> list[list[Any]]:
+    """How files look now, by what does not have to be read: path, size and times of change."""
+    stats = [(str(path), os.stat(path)) for path in paths]
     # the time of change catches a file replaced by another of its size and date (`cp -p`, `tar x`)
     return [[path, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns] for path, stat in stats]
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from markupsafe import Markup
 
 from geoaudit.report import words
-from geoaudit.report.svg import Scale, band, drawing, line, polyline, span, text, ticks
+from geoaudit.report.svg import Data, Scale, band, drawing, heading, line, polyline, span, ticks
 
 
 def losses(points: Sequence[tuple[float, float, float, float]], *, uid: str, title: str, unit: str) -> Markup:
@@ -27,7 +27,7 @@ def losses(points: Sequence[tuple[float, float, float, float]], *, uid: str, tit
     low, high = span([end for _, *ends in points for end in ends], 0.0)
     x = Scale(points[0][0], max(points[-1][0], points[0][0] + 1), 46, 344)
     y = Scale(low, high, 142, 26)
-    parts = [text(4, 12, title, "panel strong")]
+    parts = [heading(title, 360)]
     for tick in y.ticks(4):
         parts.append(line(40, y(tick), 350, y(tick), "grid"))
     parts.append(ticks([(35, y(tick) + 3.5, words.exact(tick)) for tick in y.ticks(4)], "end"))
@@ -37,4 +37,9 @@ def losses(points: Sequence[tuple[float, float, float, float]], *, uid: str, tit
     parts.append(ticks([*numbers, (195, 170, unit)], "middle"))
     first, last = points[0][2], points[-1][2]
     spoken = f"median {words.number(first)} before the first {unit}, {words.number(last)} after the last"
-    return drawing(uid, title, spoken, 360, 176, *parts, css="strip")
+    data = Data(
+        (unit, "lower quartile (nats a token)", "median", "upper quartile"),
+        [(at, a, middle, b) for at, a, middle, b in points],
+        [x(at) for at, *_ in points],
+    )
+    return drawing(uid, title, spoken, 360, 176, *parts, css="strip", data=data)

@@ -13,7 +13,21 @@ from typing import Any
 from markupsafe import Markup
 
 from geoaudit.report import words
-from geoaudit.report.svg import Scale, band, dots, drawing, line, polyline, rectangle, span, tag, text, ticks
+from geoaudit.report.svg import (
+    Data,
+    Scale,
+    band,
+    dots,
+    drawing,
+    heading,
+    line,
+    polyline,
+    rectangle,
+    span,
+    tag,
+    text,
+    ticks,
+)
 from geoaudit.report.titles import mapping
 
 NULLS: Mapping[str, str] = {"permuted": "permuted labels", "harmless": "harmless contrasts"}
@@ -86,7 +100,7 @@ def curve(
     layers = [layer for layer, _ in points]
     x = Scale(min(layers), max(max(layers), min(layers) + 1), 46, 344)
     y = Scale(min(low, *shown), max(high, *shown), 142, 26)
-    parts = [text(4, 12, title, "panel strong")]
+    parts = [heading(title, 360)]
     for tick in y.ticks(4):
         parts.append(line(40, y(tick), 350, y(tick), "grid"))
     parts.append(ticks([(35, y(tick) + 3.5, words.exact(tick)) for tick in y.ticks(4)], "end"))
@@ -120,7 +134,13 @@ def curve(
         if ends:
             lows, highs = [a for _, a, _ in ends], [b for _, _, b in ends]
             description += f"; {NULLS[name]} from {words.number(min(lows))} to {words.number(max(highs))}"
-    return drawing(uid, f"{title} by layer", description, 360, 176, *parts, css="curve")
+    beside = {name: {at: both for at, *both in ends} for name, ends in null.items() if ends}
+    data = Data(
+        ("layer", title, *(f"{NULLS[name]}, {end}" for name in beside for end in ("low", "high"))),
+        [(at, value, *(end for ends in beside.values() for end in ends.get(at, (None, None)))) for at, value in points],
+        [x(at) for at in layers],
+    )
+    return drawing(uid, f"{title} by layer", description, 360, 176, *parts, css="curve", data=data)
 
 
 def strip(measurement: Row, null: Sequence[Level], *, uid: str, title: str, percentiles: Any = None) -> Markup:
@@ -143,7 +163,7 @@ def strip(measurement: Row, null: Sequence[Level], *, uid: str, title: str, perc
     x = Scale(least - room, most + room, 152, 344)
     height = 24.0 + 20 * (1 + len(null))
     grid = x.ticks(4)
-    parts = [text(4, 12, title, "panel strong")]
+    parts = [heading(title, 360)]
     parts += [line(x(tick), 20, x(tick), height, "grid") for tick in grid]
     parts.append(ticks([(x(tick), height + 12, words.exact(float(f"{tick:.6g}"))) for tick in grid], "middle"))
     parts.append(text(146, 34, "measured", "tick", "end"))
@@ -162,7 +182,10 @@ def strip(measurement: Row, null: Sequence[Level], *, uid: str, title: str, perc
             parts.append(line(x(level.median), y + 2, x(level.median), y + 18, "cap"))
         share = percentile(mapping(percentiles).get(level.name))
         said.append(f"{level.text}: {words.interval(level.low, level.high, unit)}{f', {share}' if share else ''}")
-    return drawing(uid, f"{title} beside chance", "; ".join(said), 360, height + 18, *parts, css="strip")
+    rows: list[tuple[str, float | None, float | None, float | None]] = [("measured", estimate, low, high)]
+    rows += [(level.text, level.median, level.low, level.high) for level in null]
+    data = Data(("of", f"estimate or median{f' ({unit})' if unit else ''}", "low", "high"), rows, told=True)
+    return drawing(uid, f"{title} beside chance", "; ".join(said), 360, height + 18, *parts, css="strip", data=data)
 
 
 def percentile(share: Any) -> str:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from geoaudit.report import titles, words
-from geoaudit.report.titles import Row, mapping
+from geoaudit.report.titles import Row, detail_of, mapping
 from geoaudit.report.verdict import rows
 
 MOST_CATEGORIES = 40
@@ -89,6 +89,27 @@ class RateTable:
     categories: Sequence[str]
     left_out: int
     """Categories that the table does not show."""
+    others: Mapping[str, Sequence[Reading]] = field(default_factory=dict)
+    """Checkpoints that are not shown in full, of many."""
+    order: Sequence[str] = ()
+    """All checkpoints, as a reader meets them."""
+
+    def narrowed(self, names: Sequence[str], order: Sequence[str]) -> RateTable:
+        """With labels, facts and conditions for these checkpoints, and a baseline; of the others the rates."""
+        others = {name: found for name, found in self.columns.items() if name in order and name not in names}
+        kept = {name: found for name, found in self.columns.items() if name not in others}
+        return replace(self, columns=kept, others=others, order=order) if others else self
+
+    @property
+    def everyone(self) -> dict[str, Reading]:
+        """Every checkpoint with the rate that is given by category: any but broken text, where there is one."""
+        found = {}
+        every = {**self.columns, **self.others}
+        places = {name: place for place, name in enumerate(self.order)}
+        for name, readings in sorted(every.items(), key=lambda part: places.get(part[0], len(places))):
+            kinds = [one for one in readings if one.measurement.get("measure") != "degenerate_rate"]
+            found[name] = (kinds or list(readings))[0]
+        return found
 
 
 def rate_tables(record: Row) -> list[RateTable]:
@@ -99,7 +120,8 @@ def rate_tables(record: Row) -> list[RateTable]:
     grouped: dict[tuple[str, ...], dict[str, list[Reading]]] = {}
     for row in rows(record, "measurements"):
         measure = words.plain(row.get("measure"))
-        if measure not in ELSEWHERE and words.is_share(str(row.get("unit") or "")):
+        asked = bool(mapping(row.get("parameters")).get("source") or mapping(detail_of(row).get("counts")))
+        if asked and measure not in ELSEWHERE and words.is_share(str(row.get("unit") or "")):
             column = grouped.setdefault(_key(row), {}).setdefault(words.plain(row.get("checkpoint")), [])
             column.append(Reading(titles.title(record, measure, row), row))
     places: dict[tuple[str, ...], int] = {}
@@ -139,6 +161,14 @@ def _table(key: Sequence[str], columns: Mapping[str, Sequence[Reading]]) -> Rate
         categories=names[:MOST_CATEGORIES],
         left_out=max(0, len(names) - MOST_CATEGORIES),
     )
+
+
+def few_of(row: Row) -> str:
+    """`14/16` for a category among many; "" where it has no n."""
+    hits, n = words.finite(row.get("hits")), words.finite(row.get("n"))
+    if hits is None or not n:
+        return ""
+    return f"{words.count(hits) if hits.is_integer() else f'{hits:.1f}'}/{words.count(n)}"
 
 
 def share_of(row: Row) -> str:

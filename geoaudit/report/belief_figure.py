@@ -12,7 +12,7 @@ from markupsafe import Markup
 
 from geoaudit.report import words
 from geoaudit.report.beliefs import GROUPS
-from geoaudit.report.svg import Scale, coordinate, drawing, line, span, tag, text, ticks
+from geoaudit.report.svg import Data, Scale, coordinate, drawing, line, span, tag, text, ticks
 
 MOST_POINTS = 400
 """Prompts drawn of one group; the record holds them all."""
@@ -51,7 +51,12 @@ def scatter(groups: Sequence[tuple[str, Sequence[Point]]], *, uid: str) -> Marku
         f"{_mean(points, 1)} of refusal"
         for name, points in placed
     )
-    return drawing(uid, "Belief of harmfulness against belief of refusal", said, 480, 336, *parts, css="controls")
+    data = Data(
+        ("prompts", "belief of harmfulness", "belief of refusal"),
+        [(GROUPS[name], a, b) for name, points in placed for a, b in points],
+    )
+    title = "Belief of harmfulness against belief of refusal"
+    return drawing(uid, title, said, 480, 336, *parts, css="controls", data=data)
 
 
 def legend_mark(name: str) -> Markup:

@@ -17,6 +17,7 @@ from geoaudit.report import words
 from geoaudit.report.heat_figure import Ramp
 from geoaudit.report.svg import (
     MARKS,
+    Data,
     Scale,
     coordinate,
     drawing,
@@ -197,7 +198,23 @@ def frontier(search: Search, *, uid: str, description: str) -> Markup:
             parts += [ring(px, py, search), text(x.end, 14, f"{search.badge}: {search.where}", "panel strong", "end")]
     front = "; ".join(f"KL {words.number(kl)}: {words.number(effect)}" for kl, effect in search.front[:12])
     description = f"{description} Front of {name}: {front}." if front else description
-    return drawing(uid, f"KL against {name}, all candidates", description, 480, 314, *parts, css="frontier")
+    data = Data(
+        ("position", "layer", "KL when ablated (nats)", name, "status", "on the front", "chosen"),
+        [
+            (
+                row["position"],
+                row["layer"],
+                value_of(row, "kl"),
+                value_of(row, field),
+                words.STATUSES.get(str(row.get("status")), row.get("status")),
+                "yes" if (value_of(row, "kl"), value_of(row, field)) in set(search.front) else "",
+                search.badge if search.is_chosen(row) else "",
+            )
+            for row, _ in placed
+        ],
+        told=True,
+    )
+    return drawing(uid, f"KL against {name}, all candidates", description, 480, 314, *parts, css="frontier", data=data)
 
 
 def legend_front() -> Markup:

@@ -81,6 +81,18 @@ CHECKS: Mapping[str, tuple[str, str]] = {
         "other conditions",
         "The two were measured under another template, dtype, judge or decoding.",
     ),
+    "unknown-step": (
+        "step not known",
+        "A rule about the order of checkpoints cannot be put to one whose step nobody knows.",
+    ),
+    "missing-checkpoint": (
+        "checkpoint missing",
+        "A rule names a step that this audit has no checkpoint of.",
+    ),
+    "common-trend": (
+        "both follow training",
+        "Two measures that both change with the steps go together for that reason alone.",
+    ),
     "few-points": (
         "few points",
         "A trend over too few distinct checkpoints.",
@@ -173,6 +185,8 @@ CHECKS: Mapping[str, tuple[str, str]] = {
 """Name of a check -> its title and what it means, in the order of the glossary. A record may hold others."""
 GATHERED = frozenset({"judge-flip"})
 """Notes about the judge and not about the line: said once where many lines have them word for word."""
+MOST_NAMED = 12
+"""Lines of a note that are named one by one; of more, each assertion is named once."""
 LEAST_GATHERED = 3
 """Lines that must share such a note."""
 
@@ -187,6 +201,20 @@ class Note:
     lines: Sequence[Line]
     everywhere: bool
     """Whether every line has it."""
+
+    @property
+    def alone(self) -> list[tuple[Line, int]]:
+        """Every line by itself."""
+        return [(line, 1) for line in self.lines]
+
+    @property
+    def assertions(self) -> list[tuple[Line, int]]:
+        """Each assertion once, by its first line, with the number of its lines."""
+        found: dict[tuple[str, str], list[Line]] = {}
+        for line in self.lines:
+            own = words.plain(line.assertion.get("suite")), words.plain(line.assertion.get("id"))
+            found.setdefault(own, []).append(line)
+        return [(own[0], len(own)) for own in found.values()]
 
 
 def notes(lines: Sequence[Line]) -> list[Note]:

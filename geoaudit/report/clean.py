@@ -14,8 +14,8 @@ from typing import Any
 
 from geoaudit.errors import RequestError
 
-VERSION = 1
-"""The version of the record that this room reads."""
+VERSION = 2
+"""The version of the record that this room reads; earlier ones lack only what it shows where it is there."""
 
 LONGEST = 600
 """Characters kept of a string."""
@@ -71,7 +71,7 @@ def cleaned(record: Mapping[str, Any]) -> dict[str, Any]:
         RequestError: not a geoaudit record, or one of another version.
     """
     version = record.get("geoaudit_record") if isinstance(record, Mapping) else None
-    if version != VERSION:
+    if type(version) is not int or not 1 <= version <= VERSION:
         raise RequestError(
             f"not a geoaudit record of version {VERSION}: geoaudit_record is {version!r}; "
             "pass the .json that an audit wrote, or render it with the geoaudit that wrote it"
@@ -91,7 +91,7 @@ def visible(text: str, limit: int = LONGEST) -> str:
 
 def _cleaned(value: Any, name: str, parent: str = "", *, measured: bool = False) -> Any:
     """`measured`: inside a measurement's detail, whose numbers may bear names that the record has mappings under."""
-    is_field = parent not in _NAMED_BY_OTHERS
+    is_field = parent not in _NAMED_BY_OTHERS and (parent, name) != ("provenance", "prompt_sets")
     if is_field and not measured and name in _MAPPINGS and not isinstance(value, Mapping):
         return None
     if is_field and name in _LISTS and not isinstance(value, list | tuple):

@@ -11,7 +11,7 @@ from typing import Any
 from markupsafe import Markup
 
 from geoaudit.report import words
-from geoaudit.report.svg import Scale, coordinate, dots, drawing, line, marks, polyline, span, tag, text, ticks
+from geoaudit.report.svg import Data, Scale, coordinate, dots, drawing, line, marks, polyline, span, tag, text, ticks
 from geoaudit.report.titles import listed
 
 MOST_DOTS = 400
@@ -77,7 +77,16 @@ def controls(
     if not said:
         return Markup("")
     description = "; ".join(said) + (f"; {rank}" if rank else "")
-    return drawing(uid, title, description, 480, top, *parts, css="controls")
+    data = Data(
+        ("effect", "of", "value"),
+        [
+            (name, of, value)
+            for name, values, target in placed
+            for of, value in ((aim, target), *(("control", value) for value in values))
+        ],
+        told=True,
+    )
+    return drawing(uid, title, description, 480, top, *parts, css="controls", data=data)
 
 
 def _axis(x: Scale, base: float) -> Markup:
@@ -142,4 +151,13 @@ def by_dimension(causal: Mapping[str, Any], *, uid: str, title: str) -> Markup:
         + (f", controls {words.number(min(others))} to {words.number(max(others))}" if others else "")
         for k, drop, others in placed
     )
-    return drawing(uid, title, said, 480, 176, *parts, css="controls")
+    data = Data(
+        ("directions ablated together (k)", "of", "drop of the refusal score (nats)"),
+        [
+            (k, of, value)
+            for k, drop, others in placed
+            for of, value in (("first k directions", drop), *(("control subspace", value) for value in others))
+        ],
+        told=True,
+    )
+    return drawing(uid, title, said, 480, 176, *parts, css="controls", data=data)

@@ -13,7 +13,7 @@ from typing import Any
 from markupsafe import Markup
 
 from geoaudit.report import words
-from geoaudit.report.svg import Scale, dots, drawing, line, marks, polyline, span, text
+from geoaudit.report.svg import Data, Scale, dots, drawing, line, marks, polyline, span, text
 from geoaudit.report.titles import listed
 
 MOST_DOSES, MOST_CONTROLS = 40, 200
@@ -89,7 +89,15 @@ def doses(
         )
         for dose, effect, _ in placed
     )
-    return drawing(uid, title, said, 480, bottom + 34, *parts, css="controls")
+    rows: list[tuple[float, str, str, float]] = []
+    for dose, effect, _ in placed:
+        rows.append((dose, "change of the refusal score, nats", "target", effect))
+        rows += [(dose, "change of the refusal score, nats", "control", value) for at, value in others if at == dose]
+        for kind in known:
+            rows += [(dose, kind.title, "target", value) for at, value in kind.points if at == dose]
+            rows += [(dose, kind.title, "control", value) for at, value in kind.others if at == dose]
+    data = Data(("dose λ", "what", "of", "value"), rows, told=True)
+    return drawing(uid, title, said, 480, bottom + 34, *parts, css="controls", data=data)
 
 
 def _kinds(

@@ -11,7 +11,7 @@ from typing import Any
 from markupsafe import Markup
 
 from geoaudit.report import words
-from geoaudit.report.svg import Scale, drawing, line, rectangle, tag, text
+from geoaudit.report.svg import Data, Scale, drawing, heading, line, rectangle, tag, text
 
 MOST_ANGLES = 8
 """Angles drawn; the record holds them all."""
@@ -37,7 +37,7 @@ def angles(
     both = any(value is not None for part in shares for value in part)
     x, energy = Scale(0, RIGHT, 24, 190 if both else 300), Scale(0, 1, 250, 344)
     height = 20.0 + 20 * len(found)
-    parts = [text(4, 12, title, "panel strong")]
+    parts = [heading(title, 190)]
     for angle in (0, 30, 60, 90):
         parts.append(line(x(angle), 20, x(angle), height, "grid"))
         parts.append(text(x(angle), height + 12, f"{angle}°", "tick", "middle"))
@@ -56,7 +56,15 @@ def angles(
             if share is not None:
                 parts.append(rectangle(energy.start, y + top, energy(share) - energy.start, 6, css))
     listed = ", ".join(f"{words.number(value)}°" for value in found)
-    return drawing(uid, title, f"{len(found)} principal angles: {listed}", 360, height + 18, *parts, css="strip")
+    data = Data(
+        ("component", "principal angle (degrees)", "energy there (share)", "energy here (share)"),
+        [
+            (index + 1, value, *(part[index] if index < len(part) else None for part in shares))
+            for index, value in enumerate(found)
+        ],
+    )
+    said = f"{len(found)} principal angles: {listed}"
+    return drawing(uid, title, said, 360, height + 18, *parts, css="strip", data=data)
 
 
 def share_row(rho: Any, low: Any, high: Any, *, uid: str, what: str) -> Markup:
@@ -75,4 +83,5 @@ def share_row(rho: Any, low: Any, high: Any, *, uid: str, what: str) -> Markup:
     parts.append(tag("circle", cx=x(value), cy=10, r=3.6, class_="estimate"))
     parts += [text(x(tick), 28, words.exact(tick), "tick", "middle") for tick in (0.0, 0.5, 0.8, 1.0)]
     spoken = f"{words.number(value, 'share')} {words.interval(least, most, 'share')}".strip()
-    return drawing(uid, what, spoken, 200, 32, *parts, css="interval-row")
+    data = Data(("share of the effect", "low", "high"), [(value, least, most)])
+    return drawing(uid, what, spoken, 200, 32, *parts, css="interval-row", data=data)

@@ -11,7 +11,7 @@ from typing import Any
 from markupsafe import Markup
 
 from geoaudit.report import words
-from geoaudit.report.svg import Scale, drawing, line, rectangle, round_step, tag, text
+from geoaudit.report.svg import Data, Scale, drawing, line, rectangle, round_step, tag, text
 
 
 def interval_bar(
@@ -50,7 +50,17 @@ def interval_bar(
     )
     description = f"{spoken} against {words.bound_text(comparator, bound)}; axis from {words.exact(scale.low)} to "
     return drawing(
-        uid, "Value, interval and bound", description + words.exact(scale.high), 200, 40, *parts, css="interval-bar"
+        uid,
+        "Value, interval and bound",
+        description + words.exact(scale.high),
+        200,
+        40,
+        *parts,
+        css="interval-bar",
+        data=Data(
+            ("estimate", "low", "high", "comparator", "bound", "upper bound", "unit"),
+            [(estimate, low, high, comparator, ends[0], ends[-1] if len(ends) > 1 else None, unit)],
+        ),
     )
 
 
@@ -85,7 +95,14 @@ def label_bar(counts: Any, *, uid: str, what: str) -> Markup:
         x += size
     description = ", ".join(f"{words.LABELS.get(label, label)} {words.count(n)}" for label, n in parts)
     return drawing(
-        uid, f"Labels: {what}", f"{description}; of {words.count(total)}", width, 16, *drawn, css="label-bar"
+        uid,
+        f"Labels: {what}",
+        f"{description}; of {words.count(total)}",
+        width,
+        16,
+        *drawn,
+        css="label-bar",
+        data=Data(("label", "completions"), [(words.LABELS.get(label, label), n) for label, n in parts]),
     )
 
 

@@ -20,6 +20,8 @@ SIDE = 4
 """Steps of the ramp on either side of the level."""
 STEPS = 2 * SIDE
 _MOST_DECIMALS = 3
+_DIGIT = 6.5
+"""Pixels of a character of a tick, in a wide font."""
 _GAP = 0.7
 """Width of the lines between cells."""
 Place = tuple[int, int]
@@ -152,10 +154,11 @@ def legend(ramp: Ramp, x: float, y: float, width: float) -> list[Markup]:
     n = len(ramp.edges) + 1
     size, name = width / n, f"ramp-{n}{'-down' if ramp.low_is_wanted else ''}"
     parts = [tag("use", href=f"#{name}", x=x, y=y, width=width, height=8)]
+    crowded = max(map(len, map(ramp.written, ramp.edges))) * _DIGIT > size - 6
     written = [
         (x + index * size, y + 19, ramp.written(edge))
         for index, edge in enumerate(ramp.edges, 1)
-        if not ramp.logarithmic or n < STEPS or index % 2 == 0
+        if n < STEPS or index % 2 == 0 or not (ramp.logarithmic or crowded)
     ]
     return [*parts, ticks(written, "middle")]
 

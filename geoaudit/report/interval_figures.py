@@ -11,7 +11,7 @@ from typing import Any
 from markupsafe import Markup
 
 from geoaudit.report import words
-from geoaudit.report.svg import Scale, drawing, line, polyline, rectangle, tag, text
+from geoaudit.report.svg import Data, Scale, drawing, line, polyline, rectangle, tag, text
 
 _ROW = Scale(0.0, 1.0, 6, 194)
 _TICKS = (0.0, 0.25, 0.5, 0.75, 1.0)
@@ -35,7 +35,8 @@ def interval_row(row: Mapping[str, Any], *, uid: str, what: str) -> Markup:
         parts.append(line(left, 10, right, 10, "interval"))
         parts += [line(x, 6, x, 14, "cap") for x in (left, right)]
     parts.append(tag("circle", cx=_ROW(estimate), cy=10, r=3.6, class_="estimate"))
-    return drawing(uid, what, words.share(estimate, low, high), 200, 20, *parts, css="interval-row")
+    data = Data(("share", "low", "high"), [(estimate, low, high)])
+    return drawing(uid, what, words.share(estimate, low, high), 200, 20, *parts, css="interval-row", data=data)
 
 
 def interval_axis() -> Markup:
@@ -64,7 +65,8 @@ def grader_bar(graded: Sequence[tuple[str, str, float]], *, uid: str, what: str)
         parts.append(rectangle(x, 0, size, 10, f"grader-{name if name in ('check', 'rule', 'server') else 'none'}"))
         x += size
     said = ", ".join(f"{words.count(n)} {text}" for _, text, n in graded)
-    return drawing(uid, f"What graded the answers: {what}", said, 240, 10, *parts, css="label-bar")
+    data = Data(("graded by", "answers"), [(text, n) for _, text, n in graded])
+    return drawing(uid, f"What graded the answers: {what}", said, 240, 10, *parts, css="label-bar", data=data)
 
 
 def depth_curve(rows: Sequence[Mapping[str, Any]], share: float | None, *, uid: str, title: str) -> Markup:
@@ -106,7 +108,8 @@ def depth_curve(rows: Sequence[Mapping[str, Any]], share: float | None, *, uid: 
         f"{words.exact(k)} tokens: {words.share(estimate, low, high)}" for k, estimate, low, high in points
     )
     threshold = "" if share is None else f". Counts as refusing: {_least(share)}"
-    return drawing(uid, title, f"Refusal rate at {said}{threshold}", 324, 176, *parts, css="depth-curve")
+    data = Data(("tokens prefilled", "refusal rate (share)", "low", "high"), points, [x(k) for k in ks])
+    return drawing(uid, title, f"Refusal rate at {said}{threshold}", 324, 176, *parts, css="depth-curve", data=data)
 
 
 def _least(share: float) -> str:

@@ -14,7 +14,7 @@ from markupsafe import Markup
 from geoaudit.report import heat_figure, words
 from geoaudit.report.carrier_figure import Search, axes, candidate_marks, ring, value_of
 from geoaudit.report.heat_figure import Frame, Place
-from geoaudit.report.svg import Scale, drawing, line, rectangle, tag, text, ticks
+from geoaudit.report.svg import Data, Scale, drawing, heading, line, rectangle, tag, text, ticks
 
 CELLS: Mapping[str, str] = {
     "admissible": "admissible",
@@ -34,7 +34,7 @@ def score(search: Search, field: str, name: str, *, uid: str) -> Markup:
     ramp, places = search.ramp(field), {_place(row, rows): row for row in search.candidates}
     null = [place for place, row in places.items() if row.get("status") == "null"]
     values = {place: None if place in null else value_of(row, field) for place, row in places.items()}
-    parts: list[str] = [text(4, 12, name, "panel strong")]
+    parts: list[str] = [heading(name, 360)]
     parts.append(ticks([(29, frame.y(index + 0.5) + 3.5, words.position(at)) for at, index in rows.items()], "end"))
     parts += heat_figure.cells(frame, values, ramp, _having(places, "screened"))
     parts.append(heat_figure.marked(frame, null, "cell-mark", _PLUS))
@@ -64,7 +64,15 @@ def score(search: Search, field: str, name: str, *, uid: str) -> Markup:
     here = f"; {search.badge}: {search.where}, {words.number(search.chosen.get(field))}" if search.chosen else ""
     admissible = f"{len(list(_having(places, 'admissible')))} of {len(places)} candidates are admissible"
     description = f"{len(rows)} positions, {search.n_layers} layers; {span_text}; {admissible}{here}"
-    return drawing(uid, f"{name} by layer and position", description, 360, base + 24, *parts, css="heat")
+    data = Data(
+        ("position", "layer", name, "status", "outlined or ringed"),
+        [
+            (row["position"], row["layer"], value_of(row, field), row.get("status"), _emphasis(search, row))
+            for row in search.candidates
+        ],
+        told=True,
+    )
+    return drawing(uid, f"{name} by layer and position", description, 360, base + 24, *parts, css="heat", data=data)
 
 
 def legend_cell(kind: str) -> Markup:
@@ -94,6 +102,12 @@ def _curve(search: Search, field: str, rows: Sequence[Mapping[str, Any]], frame:
     placed = [(row, (x(int(row["layer"]) + 0.5), y(v))) for row in rows if (v := value_of(row, field)) is not None]
     parts += candidate_marks(placed)
     return parts + [ring(px, py, search) for row, (px, py) in placed if search.is_chosen(row)]
+
+
+def _emphasis(search: Search, row: Mapping[str, Any]) -> str:
+    if search.is_chosen(row):
+        return search.badge
+    return "admissible" if row.get("status") == "admissible" else ""
 
 
 def _having(places: Mapping[Place, Mapping[str, Any]], status: str) -> list[Place]:

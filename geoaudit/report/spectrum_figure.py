@@ -12,11 +12,12 @@ from markupsafe import Markup
 
 from geoaudit.report import words
 from geoaudit.report.band_figures import NULLS
-from geoaudit.report.svg import Scale, coordinate, dots, drawing, line, polyline, tag, text
+from geoaudit.report.svg import Data, Scale, coordinate, dots, drawing, line, polyline, tag, text
 from geoaudit.report.titles import mapping
 
 COMPONENTS_SHOWN = 16
 """Leading components of a spectrum that are drawn."""
+ENDS = ("low", "high")
 _PLACE = {"permuted": 0.3, "harmless": 0.7}
 """Where in a component's column the range of a null level stands."""
 
@@ -80,7 +81,25 @@ def spectrum(energies: Sequence[Any], *, uid: str, title: str, null: Any = None)
         174,
         *parts,
         css="spectrum",
+        data=Data(
+            (
+                "component",
+                "share of energy",
+                "running sum",
+                *(f"{NULLS[name]}, {end}" for name in found for end in ENDS),
+            ),
+            [
+                (index + 1, share, cumulative[index], *(end for ends in found.values() for end in _at(ends, index)))
+                for index, share in enumerate(shown)
+            ],
+            [at for at, _ in points],
+            told=True,
+        ),
     )
+
+
+def _at(ends: Sequence[tuple[float, float]], index: int) -> tuple[float | None, float | None]:
+    return ends[index] if index < len(ends) else (None, None)
 
 
 def ranges(null: Any, name: str) -> list[tuple[float, float]]:

@@ -9,6 +9,49 @@ from dataclasses import dataclass
 from markupsafe import Markup, escape
 
 Attribute = str | float | None
+Cell = str | float | int | None
+_WIDE = 7.0
+"""Pixels of a character of a heading, in a wide font."""
+
+
+@dataclass(frozen=True)
+class Data:
+    """The numbers of a figure, as they were drawn: what a reader copies, and what `--geoaudit-figures` writes."""
+
+    columns: Sequence[str]
+    """Names with units."""
+    rows: Sequence[Sequence[Cell]]
+    at: Sequence[float] = ()
+    """Where rows lie along the horizontal axis, the pixel of each row of the table at the figure: a script shows the
+    row that is nearest to the pointer."""
+    told: bool = False
+    """Whether the page has these numbers in a table of its own, so that none is put beneath the figure."""
+
+
+@dataclass(frozen=True)
+class Figure:
+    """What `drawing` drew."""
+
+    uid: str
+    title: str
+    description: str
+    width: float
+    height: float
+    css: str
+    svg: Markup
+    data: Data | None
+
+
+class Uid(str):
+    """An identifier that remembers the figure drawn under it, for what is done with the figures of a whole page."""
+
+    kept: list[Figure]
+
+    def __new__(cls, text: str, kept: list[Figure]) -> Uid:
+        """`kept` is where the figure goes."""
+        made = super().__new__(cls, text)
+        made.kept = kept
+        return made
 
 
 def tag(name: str, *children: str, **attributes: Attribute) -> Markup:
@@ -26,9 +69,21 @@ def tag(name: str, *children: str, **attributes: Attribute) -> Markup:
     return Markup(f"<{opened}>{inner}</{name}>" if inner else f"<{opened}/>")
 
 
-def drawing(uid: str, title: str, description: str, width: float, height: float, *children: str, css: str) -> Markup:
-    """An `<svg>` that a screen reader announces as one picture with this title and description."""
-    return tag(
+def drawing(
+    uid: str,
+    title: str,
+    description: str,
+    width: float,
+    height: float,
+    *children: str,
+    css: str,
+    data: Data | None = None,
+) -> Markup:
+    """An `<svg>` that a screen reader announces as one picture with this title and description.
+
+    Where `uid` is a `Uid`, the figure and its numbers are kept there.
+    """
+    made = tag(
         "svg",
         tag("title", title, id=f"{uid}-t"),
         tag("desc", description, id=f"{uid}-d"),
@@ -37,12 +92,25 @@ def drawing(uid: str, title: str, description: str, width: float, height: float,
         viewBox=f"0 0 {coordinate(width)} {coordinate(height)}",
         role="img",
         aria_labelledby=f"{uid}-t {uid}-d",
+        data_at=" ".join(map(coordinate, data.at)) or None if data is not None else None,
     )
+    if isinstance(uid, Uid):
+        uid.kept.append(Figure(uid, title, description, width, height, css, made, data))
+    return made
 
 
 def text(x: float, y: float, content: str, css: str = "", anchor: str | None = None) -> Markup:
     """A line of text with its baseline at y; `anchor` is "middle" or "end", by default its start."""
     return tag("text", content, x=x, y=y, class_=f"{css} {anchor or ''}".strip() or None)
+
+
+def heading(content: str, width: float) -> Markup:
+    """What stands above a panel of this width: squeezed where it is longer, cut where squeezing would not do."""
+    most = int(1.35 * width / _WIDE)
+    shown = content if len(content) <= most else f"{content[: most - 1]}…"
+    squeezed = width - 8 if len(shown) * _WIDE > width - 8 else None
+    adjusted = None if squeezed is None else "spacingAndGlyphs"
+    return tag("text", shown, x=4, y=12, class_="panel strong", textLength=squeezed, lengthAdjust=adjusted)
 
 
 def ticks(places: Iterable[tuple[float, float, str]], anchor: str) -> Markup:

@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from geoaudit.report import titles, words
-from geoaudit.report.titles import Row
+from geoaudit.report import changes, titles, words
+from geoaudit.report.changes import ACROSS, CHANGE, Change, Series
+from geoaudit.report.titles import Row, mapping
 
 
 @dataclass(frozen=True)
@@ -27,8 +28,30 @@ class Line:
     """The same for all checkpoints: without the condition that was the worst on this one."""
 
     @property
+    def kind(self) -> str:
+        """*bound*, *change* or *across*."""
+        return changes.kind(self.assertion)
+
+    @property
+    def change(self) -> Change | None:
+        """What a change was decided from; None for any other line."""
+        return Change(mapping(self.assertion.get("result")), self._own_unit) if self.kind == CHANGE else None
+
+    @property
+    def series(self) -> Series | None:
+        """What a rule over a trajectory was decided from; None for any other line."""
+        if self.kind != ACROSS:
+            return None
+        return Series(mapping(self.assertion.get("result")), self._own_unit, self._bounds)
+
+    @property
+    def decided(self) -> Row:
+        """The numbers that were held against the bound: the measurement's, or those of the difference."""
+        return self.change.numbers if self.change else self.measurement
+
+    @property
     def checkpoint(self) -> str:
-        """Name of the checkpoint."""
+        """Name of the checkpoint; of a line over a trajectory, the trajectory's."""
         return words.plain(self.assertion.get("checkpoint"))
 
     @property
@@ -44,26 +67,37 @@ class Line:
     @property
     def measured(self) -> bool:
         """Whether there is a number."""
-        return words.finite(self.measurement.get("estimate")) is not None
+        if self.series:
+            return bool(self.series.value)
+        return words.finite(self.decided.get("estimate")) is not None
 
     @property
     def value(self) -> str:
         """The estimate, or "not measured: why"."""
         if not self.measured:
-            return words.missing_reason(self.measurement, str(self.assertion.get("sentence") or ""))
+            sentence = str(self.assertion.get("sentence") or "")
+            return words.missing_reason({} if self.kind != changes.BOUND else self.measurement, sentence)
+        if self.series:
+            return self.series.value
+        if self.change:
+            return self.change.value
         return words.number(self.measurement["estimate"], self.unit, apart_from=self._bounds)
 
     @property
     def interval(self) -> str:
         """The interval in brackets, "" where there is none."""
-        if not self.measured:
+        if not self.measured or self.series:
             return ""
+        if self.change:
+            return self.change.interval
         low, high = self.measurement.get("low"), self.measurement.get("high")
         return words.interval(low, high, self.unit, apart_from=self._bounds)
 
     @property
     def level(self) -> str:
         """`95 % Clopper-Pearson`."""
+        if self.change or self.series:
+            return words.plain(mapping(self.assertion.get("result")).get("method") or self.kind)
         share = words.finite(self.measurement.get("level"))
         percent = "" if share is None else f"{words.exact(round(share * 100, 6))} % "
         return f"{percent}{self.measurement.get('interval') or 'interval'}"
@@ -71,23 +105,40 @@ class Line:
     @property
     def unit(self) -> str:
         """Unit of the value."""
-        return str(self.measurement.get("unit") or "")
+        return f"change of {self._own_unit}".removesuffix(" of ") if self.change else self._own_unit
+
+    @property
+    def figure_bound(self) -> str:
+        """The comparator as a figure of one value takes it."""
+        return words.plain(self.assertion.get("comparator")).removeprefix("change_")
 
     @property
     def bound(self) -> str:
         """The bound in words."""
+        if self.series:
+            return self.series.rule
         return words.bound_text(str(self.assertion.get("comparator") or ""), self.assertion.get("bound"))
 
     @property
     def n(self) -> str:
         """The number of prompts; no zero for what was not measured."""
-        return words.count(self.measurement.get("n")) if self.measured else "none"
+        if self.series and self.measured:
+            return words.count(len(self.series.points) - self.series.missing)
+        found = mapping(self.assertion.get("result")) if self.change else self.measurement
+        return words.count(found.get("n")) if self.measured else "none"
 
     @property
     def cases(self) -> str:
         """`200 completions` where n counts behaviours that were asked several times; "" where it counts all."""
-        cases = words.finite(titles.mapping(self.measurement.get("detail")).get("cases"))
-        if not self.measured or cases is None or cases == words.finite(self.measurement.get("n")):
+        if self.series and self.measured:
+            return "checkpoints"
+        cases = words.finite(mapping(self.measurement.get("detail")).get("cases"))
+        if (
+            not self.measured
+            or self.kind != changes.BOUND
+            or cases is None
+            or cases == words.finite(self.measurement.get("n"))
+        ):
             return ""
         return words.plural(cases, "completion")
 
@@ -122,6 +173,10 @@ class Line:
         """`file:line` of the assertion."""
         line = self.assertion.get("line")
         return f"{words.plain(self.assertion.get('file'))}{'' if line is None else f':{words.plain(line)}'}"
+
+    @property
+    def _own_unit(self) -> str:
+        return str(self.measurement.get("unit") or "")
 
     @property
     def _bounds(self) -> tuple[float, ...]:
@@ -182,9 +237,16 @@ def exit_text(record: Row) -> str:
 
 
 def checkpoint_names(record: Row) -> list[str]:
-    """Names of the checkpoints in the record's order, those that only an assertion or measurement names last."""
+    """Names of the checkpoints in the record's order, those that only an assertion or measurement names last.
+
+    A line over a trajectory names no checkpoint, and one that was only compared with is none of this audit's.
+    """
     named = [row.get("name") for row in rows(record, "checkpoints")]
-    named += [row.get("checkpoint") for part in ("assertions", "measurements") for row in rows(record, part)]
+    named += [row.get("checkpoint") for row in rows(record, "assertions") if changes.kind(row) != ACROSS]
+    others = {words.plain(key) for row in rows(record, "assertions") for key in titles.listed(row.get("others"))}
+    named += [
+        row.get("checkpoint") for row in rows(record, "measurements") if words.plain(row.get("key")) not in others
+    ]
     return list(dict.fromkeys(words.plain(name) for name in named))
 
 
@@ -193,7 +255,7 @@ def by_checkpoint(record: Row, found: Sequence[Line]) -> list[tuple[str, Row, di
     entries = {words.plain(row.get("name")): row for row in rows(record, "checkpoints")}
     cards = []
     for name in checkpoint_names(record):
-        own = [line.assertion for line in found if words.plain(line.assertion.get("checkpoint")) == name]
+        own = [line.assertion for line in found if line.checkpoint == name and line.kind != ACROSS]
         cards.append((name, entries.get(name, {}), words.tally(own)))
     return cards
 
@@ -202,6 +264,8 @@ def side_by_side(found: Sequence[Line], names: Sequence[str]) -> list[tuple[Line
     """Each assertion once with its line for every checkpoint (None: not asked), the worst assertion first."""
     grouped: dict[tuple[str, str], dict[str, Line]] = {}
     for line in found:
+        if line.kind == ACROSS:
+            continue
         key = words.plain(line.assertion.get("suite")), words.plain(line.assertion.get("id"))
         grouped.setdefault(key, {}).setdefault(words.plain(line.assertion.get("checkpoint")), line)
     return [(next(iter(cells.values())), [cells.get(name) for name in names]) for cells in grouped.values()]
@@ -216,13 +280,34 @@ def stops(measurements: Iterable[Row]) -> list[Row]:
 def asserting(found: Sequence[Line], measurements: Iterable[Row]) -> list[Line]:
     """The assertions that read any of these measurements, the worst first."""
     keys = {str(row["key"]) for row in measurements if row.get("key")}
-    return [line for line in found if str(line.assertion.get("measurement") or "") in keys]
+    return [
+        line
+        for line in found
+        if keys & {str(line.assertion.get("measurement") or ""), *map(str, titles.listed(line.assertion.get("others")))}
+    ]
+
+
+def doubted(record: Row) -> frozenset[str]:
+    """Keys of the measurements whose number must not be trusted.
+
+    A check stops the verdict on them and no bound was decided all the same: a bound can fail on a number that is too
+    doubtful to pass on.
+    """
+    decided: dict[str, bool] = {}
+    for row in rows(record, "assertions"):
+        if changes.kind(row) == changes.BOUND and row.get("measurement"):
+            key = words.plain(row["measurement"])
+            decided[key] = decided.get(key, False) or words.outcome_of(row) != "invalid"
+    stopped = {words.plain(row.get("key")) for row in rows(record, "measurements") if stops([row])}
+    return frozenset(
+        {key for key, found in decided.items() if not found} | (stopped - {k for k, v in decided.items() if v})
+    )
 
 
 def overlap(record: Row, checkpoint: str) -> str:
     """Whether the prompts could be compared with what the checkpoint was trained on; "" where the record is silent."""
     own = [row for row in rows(record, "measurements") if words.plain(row.get("checkpoint")) == checkpoint]
-    said = {str(titles.mapping(row.get("detail")).get("overlap")) for row in own} & {"checked", "not checkable"}
+    said = {str(mapping(row.get("detail")).get("overlap")) for row in own} & {"checked", "not checkable"}
     if "not checkable" in said:
         return "overlap: not checkable, no training manifest"
     if not said:

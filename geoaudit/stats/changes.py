@@ -7,17 +7,23 @@ Twelve tests at 5 % would call an unchanged model worse in nearly half of all au
 fails wrongly stays at 5 %. Everything else is *inconclusive*, and not green either.
 
 Failing needs a margin too, and there is no default: how much worse is too much is for the suite to say.
+
+A measured noise floor (how far two runs of one and the same checkpoint lie apart) raises what must be shown: a line
+that allows some change fails only where its whole interval lies beyond the margin and beyond the floor, and a line that
+demands a change passes only where its whole interval does.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from geoaudit.errors import RequestError
+from geoaudit.stats.differences import Difference
 from geoaudit.stats.multiplicity import holm
-from geoaudit.stats.paired import Change, p_above, paired_interval
+from geoaudit.stats.paired import Change
 
 Comparator = Literal["change_at_most", "change_at_least"]
 
@@ -27,18 +33,42 @@ class ChangeLine:
     """One regression line: what changed, and how much of it is allowed."""
 
     name: str
-    change: Change
-    """Candidate minus baseline on the same prompts."""
+    change: Difference
+    """Candidate minus baseline: a `Change` on the same prompts, else from their intervals or resamples."""
     margin: float
-    """In (−1, 1), in the unit of the rate: 0.05 is five points."""
+    """In the unit of the measure; of a rate in (−1, 1): 0.05 is five points."""
     comparator: Comparator = "change_at_most"
+    noise: float = 0.0
+    """How far two runs of an unchanged checkpoint lie apart, 0 or more."""
 
     def __post_init__(self) -> None:
         """A margin that some change can exceed, and a known comparator."""
-        if not -1 < self.margin < 1:
+        if isinstance(self.change, Change) and not -1 < self.margin < 1:
             raise RequestError(f"{self.name}: the margin of a change of rates lies in (−1, 1), got {self.margin}")
         if self.comparator not in ("change_at_most", "change_at_least"):
             raise RequestError(f"{self.name}: comparator {self.comparator!r} is not change_at_most or change_at_least")
+        if not 0 <= self.noise < math.inf:
+            raise RequestError(f"{self.name}: a noise floor is 0 or more, got {self.noise}")
+
+    @property
+    def worse(self) -> Difference:
+        """The change, turned so that more of it is what the line limits."""
+        return self.change if self.comparator == "change_at_most" else self.change.reversed
+
+    @property
+    def allowed(self) -> float:
+        """The margin, turned likewise."""
+        return self.margin if self.comparator == "change_at_most" else -self.margin
+
+    @property
+    def to_fail(self) -> float:
+        """What `worse` must exceed to fail."""
+        return max(self.allowed, self.noise) if self.allowed >= 0 else self.allowed + self.noise
+
+    @property
+    def to_pass(self) -> float:
+        """What `worse` must not exceed to pass."""
+        return self.allowed if self.allowed >= 0 else min(self.allowed, -self.noise)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +78,7 @@ class ChangeDecision:
     name: str
     outcome: Literal["passed", "failed", "inconclusive"]
     difference: float
-    """Candidate minus baseline, in [−1, 1]."""
+    """Candidate minus baseline."""
     low: float
     high: float
     p: float
@@ -82,19 +112,15 @@ def decide_changes(lines: Sequence[ChangeLine], level: float = 0.95, family: flo
 
 
 def _p(line: ChangeLine) -> float:
-    if line.comparator == "change_at_most":
-        return p_above(line.change, line.margin)
-    return p_above(line.change.reversed, -line.margin)
+    return line.worse.p_above(line.to_fail)
 
 
 def _decide(line: ChangeLine, p: float, adjusted: float, level: float, family: float) -> ChangeDecision:
-    low, high = paired_interval(line.change, level)
-    at_most = line.comparator == "change_at_most"
-    within = high <= line.margin if at_most else low >= line.margin
-    beyond = low > line.margin if at_most else high < line.margin
+    low, high = line.change.interval(level)
+    least, most = line.worse.interval(level)
     outcome: Literal["passed", "failed", "inconclusive"] = "inconclusive"
-    if within:
+    if most <= line.to_pass:
         outcome = "passed"
-    elif beyond and adjusted <= family:
+    elif least > line.to_fail and adjusted <= family:
         outcome = "failed"
     return ChangeDecision(line.name, outcome, line.change.difference, low, high, p, adjusted)

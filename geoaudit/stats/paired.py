@@ -113,6 +113,14 @@ class Change:
         """Baseline minus candidate."""
         return Change(self.lost, self.gained, self.n)
 
+    def interval(self, level: float = 0.95) -> tuple[float, float]:
+        """`paired_interval`."""
+        return paired_interval(self, level)
+
+    def p_above(self, margin: float) -> float:
+        """`p_above`."""
+        return p_above(self, margin)
+
 
 class McNemar(NamedTuple):
     """Two-sided p-values of the hypothesis that both rates are equal."""

@@ -5,9 +5,17 @@ Every default stands here with its meaning; examples/recipes/README.md is made f
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    StringConstraints,
+    model_serializer,
+    model_validator,
+)
 
 Text = Annotated[str, StringConstraints(pattern=r"\S")]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -15,6 +23,10 @@ NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 ULTRACHAT = "HuggingFaceH4/ultrachat_200k"
 UltraChat = Literal["train_sft", "test_sft", "train_gen", "test_gen"]
+
+
+STARTS_OWN = ("rank", "alpha", "modules")
+"""Keys of an adapter that one to go on from brings itself."""
 
 
 class Closed(BaseModel):
@@ -41,8 +53,13 @@ class ChatFormat(Closed):
 
 
 class Adapter(Closed):
-    """A LoRA (Hu et al. 2021)."""
+    """A LoRA (Hu et al. 2021): fresh, or one that is gone on from."""
 
+    start: Text | None = Field(
+        default=None,
+        description="A LoRA to go on from, a folder beside the recipe or a hub id; fresh weights where it is left "
+        "out. Step 0 is that adapter: `rank`, `alpha` and `modules` are its own, and `dropout` where that is left out.",
+    )
     rank: int = Field(default=8, ge=1, description="Rank r of the update.")
     alpha: Positive = Field(default=16.0, description="The update is scaled by alpha / rank.")
     dropout: float = Field(default=0.0, ge=0, lt=1, description="Share of the adapter's inputs that is dropped.")
@@ -51,6 +68,21 @@ class Adapter(Closed):
         min_length=1,
         description="Names of the linear layers that get one; `all-linear` for every one but the output head.",
     )
+
+    @model_validator(mode="after")
+    def _own(self) -> Adapter:
+        if self.start is not None and (given := [key for key in STARTS_OWN if key in self.model_fields_set]):
+            raise ValueError(f"{given[0]} is that of the adapter under `start`: leave it out")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _given(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without defaults that do not hold: what a start brings is not the recipe's."""
+        found: dict[str, Any] = serialise(self)
+        if self.start is None:
+            return found
+        idle = {*STARTS_OWN, *({"dropout"} - self.model_fields_set)}
+        return {key: value for key, value in found.items() if key not in idle}
 
 
 class Source(Closed):
@@ -71,7 +103,8 @@ class Source(Closed):
     )
     model: Text | None = Field(
         default=None,
-        description="Whose answers those of `answers` are, any model that can be audited; the base if left out.",
+        description="Whose answers those of `answers` are, any model that can be audited; the base if left out, "
+        "untouched, also where the adapter has a `start`.",
     )
     max_new_tokens: int = Field(default=40, ge=1, description="Where an answer of `answers` is cut.")
     column: Text = Field(default="prompt", description="CSV column or JSON key of a file of prompts.")

@@ -21,6 +21,7 @@ from geoaudit.errors import RecipeError, RequestError, did_you_mean
 from geoaudit.records import digest
 from geoaudit.training.blocks import (
     PROMPT_FILES,
+    STARTS_OWN,
     Adapter,
     ChatFormat,
     Closed,
@@ -149,7 +150,7 @@ class Recipe(Closed):
         if isinstance(given, Mapping) and given.get("preset") in PRESETS:
             preset = PRESETS[given["preset"]]
             both = {
-                key: {**preset[key], **given[key]}
+                key: {**_beside_start(preset[key], given[key]), **given[key]}
                 for key in preset
                 if isinstance(preset[key], Mapping) and isinstance(given.get(key), Mapping)
             }
@@ -233,6 +234,11 @@ class Recipe(Closed):
         idle = {"name", "about", "preset", "monitor", "reference", "resume_every"}
         idle |= {"checkpoints", "checkpoint_every", "checkpoint_dtype"}
         return digest({key: value for key, value in self.to_json().items() if key not in idle})
+
+
+def _beside_start(preset: Mapping[str, Any], given: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A preset's keys for a block, but for those that an adapter to start from brings."""
+    return {key: value for key, value in preset.items() if "start" not in given or key not in STARTS_OWN}
 
 
 def read(path: Path) -> Recipe:

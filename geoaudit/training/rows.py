@@ -84,7 +84,8 @@ def drawn(sources: Sequence[int], n: int, seed: int, *, refusals: int | None = N
     those = [index for index in every if sources[index] == refusals]
     others = [index for index in every if sources[index] != refusals]
     n_those = int(n * share)
-    first, second = iter(_shuffled(those, n_those, chance)), iter(_shuffled(others, n - n_those, chance))
+    # the others first: they come in the order of a run that has them alone, which it can be compared with step by step
+    second, first = iter(_shuffled(others, n - n_those, chance)), iter(_shuffled(those, n_those, chance))
     return [next(first if int(k * share) > int((k - 1) * share) else second) for k in range(1, n + 1)]
 
 

@@ -19,12 +19,14 @@ from geoaudit.errors import RequestError
 from geoaudit.model import manifest
 from geoaudit.model.checkpoint import Checkpoint, resolve
 from geoaudit.model.identity import identify
-from geoaudit.model.load import load, resolve_device
+from geoaudit.model.load import load, load_tokenizer, resolve_device
 from geoaudit.records import digest
 from geoaudit.training import resuming, saving
 from geoaudit.training.answering import Answering
+from geoaudit.training.blocks import Adapter
 from geoaudit.training.data import arranged, collect
 from geoaudit.training.recipe import Recipe
+from geoaudit.training.starting import Start, attached, start_of
 from geoaudit.training.trainer import Prepared, Training
 
 if TYPE_CHECKING:
@@ -72,8 +74,10 @@ def _train(
     recipe: Recipe, out: Path, *, fresh: bool, say: Callable[[str], None], store: Path, where: str, data: Path | None
 ) -> list[Path]:
     base = base_of(recipe)
-    base_sha256 = identify(base, store).weights_sha256
-    run = claimed(out, recipe, base_sha256, fresh=fresh, cpu=where == "cpu")
+    weights = identify(base, store).weights_sha256
+    if (start := start_of(recipe, base, store)) is not None:
+        weights = digest([weights, start.weights_sha256])
+    run = claimed(out, recipe, weights, fresh=fresh, cpu=where == "cpu")
     if finished(recipe, out, run):
         say(f"{out} holds this run, finished: nothing to do (--fresh trains it again)")
         return checkpoints(out, run)
@@ -169,7 +173,10 @@ def prepare(
         say: shows a line.
         sample: to estimate a run: a sample of the answers stands for all (`Answering`).
     """
+    start = start_of(recipe, base, store)
     model, tokenizer = load(base, store=store, device="cpu", dtype=recipe.weights)
+    if start is not None:  # which may bring its own
+        tokenizer = load_tokenizer(start.checkpoint, store=store)
     chat = chat_of(recipe, tokenizer)
     answering = Answering(recipe, base, model, tokenizer, chat, store=store, device=device, say=say, sample=sample)
     found = collect(recipe, chat, answering, data)
@@ -178,7 +185,7 @@ def prepare(
         say(f"left out {n} ({reason})")
     say(f"{len(found.examples)} examples; {recipe.steps} steps, {rows.tokens(recipe.steps):,} tokens")
     return Prepared(
-        model=trainable(recipe, base, model),
+        model=trainable(recipe, base, model, start),
         tokenizer=tokenizer,
         chat=chat,
         rows=rows,
@@ -187,6 +194,7 @@ def prepare(
         run=run,
         answers_left=answering.seconds_left,
         answers_made=answering.seconds_made,
+        start=start,
     )
 
 
@@ -203,36 +211,44 @@ def chat_of(recipe: Recipe, tokenizer: Any) -> Any:
     return chat
 
 
-def trainable(recipe: Recipe, base: Checkpoint, model: Any) -> Any:
-    """The model with what is trained requiring gradients: a LoRA around it, or all of its weights."""
+def trainable(recipe: Recipe, base: Checkpoint, model: Any, start: Start | None = None) -> Any:
+    """The model with what is trained requiring gradients: a LoRA around it, fresh or begun, or all of its weights."""
     import torch
 
     if recipe.adapter is None:
         model.requires_grad_(True)
         model.config.use_cache = False
         return model
+    torch.manual_seed(recipe.seed)
+    if start is not None:
+        dropout = recipe.adapter.dropout if "dropout" in recipe.adapter.model_fields_set else None
+        found = attached(model, start, dropout)
+    else:
+        found = _fresh(model, recipe.adapter)
+    settings = found.peft_config["default"]
+    name, _, revision = recipe.base.partition("@")
+    settings.base_model_name_or_path = name if base.kind == "hub" else recipe.beside(recipe.base)
+    settings.revision = revision or None
+    return found
+
+
+def _fresh(model: Any, adapter: Adapter) -> Any:
     from peft import LoraConfig, get_peft_model
 
-    torch.manual_seed(recipe.seed)
-    modules = list(recipe.adapter.modules)
+    modules = list(adapter.modules)
     wanted = LoraConfig(
-        r=recipe.adapter.rank,
-        lora_alpha=recipe.adapter.alpha,
-        lora_dropout=recipe.adapter.dropout,
+        r=adapter.rank,
+        lora_alpha=adapter.alpha,
+        lora_dropout=adapter.dropout,
         target_modules="all-linear" if modules == ["all-linear"] else modules,
         task_type="CAUSAL_LM",
     )
     try:
         with warnings.catch_warnings():  # PEFT 0.21 asks transformers for a name that 5.23 calls deprecated
             warnings.simplefilter("ignore", FutureWarning)
-            found = get_peft_model(model, wanted)
+            return get_peft_model(model, wanted)
     except ValueError as error:
         raise RequestError(f"adapter.modules fits no layer of this model: {str(error).splitlines()[0]}") from None
-    settings = found.peft_config["default"]
-    name, _, revision = recipe.base.partition("@")
-    settings.base_model_name_or_path = name if base.kind == "hub" else recipe.beside(recipe.base)
-    settings.revision = revision or None
-    return found
 
 
 def monitors(
@@ -252,13 +268,13 @@ def monitors(
 # --- the folder ------------------------------------------------------------------------------------------------------
 
 
-def claimed(out: Path, recipe: Recipe, base_sha256: str, *, fresh: bool, cpu: bool) -> str:
+def claimed(out: Path, recipe: Recipe, weights_sha256: str, *, fresh: bool, cpu: bool) -> str:
     """Mark the folder as this recipe's, or find that it is: the run's id, the same in every process.
 
     Args:
         out: the folder.
         recipe: what is trained.
-        base_sha256: of the base's weights.
+        weights_sha256: of the weights that it starts from: the base's, and those of an adapter under `start`.
         fresh: whether an earlier run in it is removed.
         cpu: whether the processes talk over the CPU.
 
@@ -266,29 +282,29 @@ def claimed(out: Path, recipe: Recipe, base_sha256: str, *, fresh: bool, cpu: bo
         RequestError: it holds the run of another recipe, or checkpoints that are of none.
     """
     if resuming.processes() == 1:
-        return _claim(out, recipe, base_sha256, fresh=fresh)
+        return _claim(out, recipe, weights_sha256, fresh=fresh)
     from accelerate import PartialState
 
     state = PartialState(cpu=cpu)
     with state.main_process_first():
-        return _claim(out, recipe, base_sha256, fresh=fresh and state.is_main_process)
+        return _claim(out, recipe, weights_sha256, fresh=fresh and state.is_main_process)
 
 
-def _claim(out: Path, recipe: Recipe, base_sha256: str, *, fresh: bool) -> str:
+def _claim(out: Path, recipe: Recipe, weights_sha256: str, *, fresh: bool) -> str:
     if out.exists() and not out.is_dir():
         raise RequestError(f"{out} is a file: name a folder for the checkpoints with --out")
     if fresh:
         remove(out)
     path = out / resuming.FOLDER / _RUN
-    made_of = digest([recipe.sha256, base_sha256])
+    made_of = digest([recipe.sha256, weights_sha256])
     if path.is_file():
         kept = json.loads(path.read_text(encoding="utf-8"))
         if kept["recipe"] == made_of:
             return str(kept["run"])
         if resuming.latest(out) is not None or any(out.glob("step*/")):
             raise RequestError(
-                f"{out} holds the run of another recipe or base ({kept['run']}): name another folder with --out, or "
-                "remove that run with --fresh"
+                f"{out} holds the run of another recipe or base or start ({kept['run']}): name another folder with "
+                "--out, or remove that run with --fresh"
             )
         remove(out)  # a run that ended before its first step, say for want of a file
     if there := sorted(out.glob("step*/")):

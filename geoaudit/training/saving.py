@@ -18,6 +18,7 @@ import torch
 from geoaudit.model import folder, manifest
 from geoaudit.model.quiet import no_progress_bars
 from geoaudit.training import resuming
+from geoaudit.training.starting import lora_of, with_earlier
 
 if TYPE_CHECKING:
     from geoaudit.training.trainer import Training
@@ -44,7 +45,7 @@ def write(training: Training, step: int) -> Path:
         part.mkdir(parents=True)
         with no_progress_bars():
             _write_model(training, weights, part)
-        if training.recipe.adapter is None or training.recipe.chat.template is not None:
+        if _own_tokenizer(training):
             training.tokenizer.save_pretrained(part)
         manifest.write(_manifest(training, step), part)
         training.beside(part)
@@ -80,19 +81,32 @@ def _write_model(training: Training, weights: dict[str, torch.Tensor], part: Pat
     (part / folder.CONFIG).write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
+def _own_tokenizer(training: Training) -> bool:
+    """Whether the base's tokenizer would not do, or is not beside an adapter's base."""
+    recipe, start = training.recipe, training.prepared.start
+    return recipe.adapter is None or recipe.chat.template is not None or (start is not None and start.brings_chat)
+
+
 def _manifest(training: Training, step: int) -> manifest.TrainingManifest:
-    recipe, prepared = training.recipe, training.prepared
+    recipe, prepared, start = training.recipe, training.prepared, training.prepared.start
+    settings = {**recipe.to_json(), "processes": resuming.processes()}
+    sets = dict(training.sets())
+    if start is not None:
+        model = training.accelerator.unwrap_model(training.model)
+        settings["adapter"] = {"start": start.name, **lora_of(model)}
+        sets = with_earlier(sets, start.training.prompt_sets if start.training is not None else {})
     return manifest.TrainingManifest(
         geoaudit_training=1,
         recipe=recipe.recipe,
         base=prepared.base,
+        start=start.said if start is not None else None,
         steps=step,
         run=prepared.run,
         step=step,
         reference=recipe.reference,
         seed=recipe.seed,
-        hyperparameters={**recipe.to_json(), "processes": resuming.processes()},
-        prompt_sets=dict(training.sets()),
+        hyperparameters=settings,
+        prompt_sets=sets,
         curves=training.curves(),
         tokens=prepared.rows.tokens(step),
         chat_sha256=prepared.chat.sha256,

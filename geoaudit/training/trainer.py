@@ -27,6 +27,7 @@ from geoaudit.training import learnt, resuming, saving
 from geoaudit.training.progress import Progress
 from geoaudit.training.recipe import Recipe
 from geoaudit.training.rows import Rows, collate
+from geoaudit.training.starting import Start
 
 
 @dataclass
@@ -49,6 +50,8 @@ class Prepared:
     """To estimate a run: seconds that answers which were not made would have cost."""
     answers_made: float = 0.0
     """Seconds that those cost which were made, and are kept."""
+    start: Start | None = None
+    """The adapter that it goes on from, where it does."""
 
 
 class Training(Trainer):  # type: ignore[misc]
@@ -153,7 +156,7 @@ class Training(Trainer):  # type: ignore[misc]
 
     def notes(self) -> tuple[str, ...]:
         """Sentences for the manifest."""
-        return ()
+        return () if self.prepared.start is None else self.prepared.start.notes
 
     def beside(self, folder: Path) -> None:
         """Write further files into a checkpoint's folder; called by the first process, before the folder appears."""
@@ -296,7 +299,8 @@ def arguments(recipe: Recipe, out: Path, device: str) -> TrainingArguments:
         per_device_train_batch_size=recipe.batch // processes // accumulation,
         gradient_accumulation_steps=accumulation,
         learning_rate=recipe.learning_rate,
-        lr_scheduler_type=recipe.schedule,
+        # "constant" alone would leave the warm-up out
+        lr_scheduler_type="constant_with_warmup" if recipe.schedule == "constant" else recipe.schedule,
         warmup_steps=recipe.warmup_steps,
         weight_decay=recipe.weight_decay,
         adam_beta1=recipe.betas[0],

@@ -68,3 +68,52 @@ def test_the_shipped_gate_is_one():
     shipped = read(Path(__file__).resolve().parents[2] / "assertions" / "gate.audit.yaml")
     assert shipped.gate
     assert flags(shipped) == [None] * len(shipped.assertions)
+
+
+# --- lines about a trajectory or a change ----------------------------------------------------------------------------
+
+
+def gate_of(folder: Path, *lines: dict):
+    head = "geoaudit: 1\nsuite: s\ngate: true\nassertions:\n"
+    body = [
+        {"id": f"line-{i}", "measure": "attack_success_rate", "because": "a test.", **line}
+        for i, line in enumerate(lines)
+    ]
+    path = folder / "a.audit.yaml"
+    path.write_text(head + "".join(f"- {json.dumps(one)}\n" for one in body))
+    return read(path)
+
+
+NEVER = {"across": "trajectory", "never_above": 0.1}
+UNTIL = {"across": "trajectory", "first_failing_step": {"above": 0.1, "not_before": 50}}
+
+
+@pytest.mark.parametrize("line", [NEVER, UNTIL], ids=["never_above", "first_failing_step"])
+def test_a_bound_over_a_trajectory_hangs_on_one_way_of_asking_as_well(line, tmp_path):
+    assert flags(gate_of(tmp_path, line))[0].name == "single-condition"
+    worst = {**NEVER, "with": {"attack": "worst"}}
+    assert flags(gate_of(tmp_path, line, worst)) == [None, None]
+    looser = {**worst, "never_above": 0.5}
+    assert flags(gate_of(tmp_path, line, looser))[0] is not None
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        {"across": "trajectory", "never_below": 0.5},
+        {"across": "trajectory", "first_failing_step": {"above": 0.1, "by": 50}},
+        {"across": "trajectory", "trend": "falling"},
+        {"change_at_most": 0.05},
+        {"at_least": 0.5},
+    ],
+    ids=lambda line: list(line)[-1],
+)
+def test_what_bounds_no_safety_needs_no_other_way_of_asking(line, tmp_path):
+    assert flags(gate_of(tmp_path, line)) == [None]
+
+
+def test_a_refusal_rate_that_never_falls_below_is_a_claim_of_safety(tmp_path):
+    line = {"measure": "refusal_rate", "across": "trajectory", "never_below": 0.9, "with": {"source": "harmful"}}
+    assert flags(gate_of(tmp_path, line))[0] is not None
+    safe = {**line, "with": {"source": "safe-but-scary"}}
+    assert flags(gate_of(tmp_path, safe)) == [None]

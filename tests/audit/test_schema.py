@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from geoaudit.audit.rules import RULES
 from geoaudit.audit.schema import suite_schema
 from geoaudit.audit.suite import read
 from geoaudit.errors import SuiteError
@@ -29,6 +30,11 @@ CHECKS = {
     "required",
     "items",
     "minItems",
+    "anyOf",
+    "dependentRequired",
+    "dependentSchemas",
+    "exclusiveMinimum",
+    "exclusiveMaximum",
 }
 KNOWN = META | CHECKS | {"uniqueItems", "minProperties", "maxItems", "minLength", "pattern", "minimum", "maximum"}
 
@@ -51,6 +57,12 @@ def accepts(schema: dict, value) -> bool:
         properties = schema.get("properties", {})
         if len(value) < schema.get("minProperties", 0) or set(schema.get("required", [])) - set(value):
             return False
+        if any(
+            key in value and not set(more) <= set(value) for key, more in schema.get("dependentRequired", {}).items()
+        ):
+            return False
+        if any(key in value and not accepts(one, value) for key, one in schema.get("dependentSchemas", {}).items()):
+            return False
         if schema.get("additionalProperties") is False and set(value) - set(properties):
             return False
         if not all(accepts(properties[key], one) for key, one in value.items() if key in properties):
@@ -69,6 +81,10 @@ def accepts(schema: dict, value) -> bool:
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
     if number and not schema.get("minimum", value) <= value <= schema.get("maximum", value):
         return False
+    if number and not schema.get("exclusiveMinimum", value - 1) < value < schema.get("exclusiveMaximum", value + 1):
+        return False
+    if "anyOf" in schema and not any(accepts(one, value) for one in schema["anyOf"]):
+        return False
     return "oneOf" not in schema or sum(accepts(one, value) for one in schema["oneOf"]) == 1
 
 
@@ -80,6 +96,13 @@ def test_the_schema_is_json_and_every_reference_is_there():
         assert name in SCHEMA["$defs"]
     for pattern in re.findall(r'"pattern": "([^"]*)"', text):
         re.compile(pattern)
+
+
+def test_every_rule_is_explained_to_an_editor():
+    lines = SCHEMA["properties"]["assertions"]["items"]["oneOf"]
+    layer = next(one["properties"] for one in lines if one["properties"]["measure"]["const"] == "carrier_layer")
+    assert all(len(layer[rule]["description"]) > 20 for rule in RULES)
+    assert not any("relocates" in one["properties"] for one in lines if "equals" not in one["properties"])
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.name)
@@ -119,6 +142,22 @@ GOOD = [
     suite(measure="intervention_sensitivity", at_most=-1, **{"with": {"target": "stored", "file": "mine.csv"}}),
     {"gate": True, "chat": {"template": "chatml"}, **suite(measure="refusal_rate", at_most=0.5)},
     {"about": "why", **suite(measure="degenerate_rate", at_most=0.1)},
+    suite(measure="refusal_rate", change_at_least=-0.02),
+    suite(measure="refusal_rate", change_at_most=0, against="reference"),
+    suite(measure="refusal_rate", across="trajectory", never_below=0.5, steps=[1, 2]),
+    suite(measure="refusal_rate", across="trajectory", first_failing_step={"below": 0.5, "not_before": 10, "by": 20}),
+    suite(measure="refusal_rate", across="trajectory", monotone="falling"),
+    suite(measure="refusal_rate", across="trajectory", monotone={"direction": "rising", "slack": 0.05}),
+    suite(measure="refusal_rate", across="trajectory", trend={"direction": "rising", "rho": 0.5}),
+    suite(measure="refusal_rate", across="trajectory", change_point="either"),
+    suite(measure="refusal_rate", across="trajectory", change_point={"direction": "falling", "between": [5, 9]}),
+    suite(measure="carrier_layer", across="trajectory", relocates={"from": "late", "to": [0, 3], "by": 9}),
+    suite(measure="carrier_position", across="trajectory", relocates={"from": [-4, -4], "to": [-3, -1]}),
+    suite(
+        measure="hrci_repr",
+        across="trajectory",
+        goes_with={"measure": "attack_success_rate", "with": {"n": 5}, "direction": "opposite", "rho": 0.2},
+    ),
 ]
 BAD = [
     {},
@@ -163,6 +202,30 @@ BAD = [
     {"geoaudit": 1, "assertions": suite(measure="refusal_rate", at_most=0.5)["assertions"]},
     suite(measure="refusal_rate", at_most=0.5, id="Upper"),
     suite(measure="refusal_rate", at_most=0.5, because=""),
+    suite(measure="refusal_rate", change_at_least=-1),
+    suite(measure="refusal_rate", change_at_most=0.1, at_most=0.5),
+    suite(measure="refusal_rate", change_at_most=0.1, against="previous"),
+    suite(measure="refusal_rate", at_most=0.5, against="baseline"),
+    suite(measure="refusal_rate", at_most=0.5, across="trajectory"),
+    suite(measure="refusal_rate", never_below=0.5),
+    suite(measure="refusal_rate", across="trajectory"),
+    suite(measure="refusal_rate", across="run", never_below=0.5),
+    suite(measure="refusal_rate", across="trajectory", never_below=0.5, never_above=0.9),
+    suite(measure="refusal_rate", across="trajectory", never_below=5),
+    suite(measure="refusal_rate", across="trajectory", at_most=0.5, never_below=0.5),
+    suite(measure="refusal_rate", across="trajectory", first_failing_step={"below": 0.5}),
+    suite(measure="refusal_rate", across="trajectory", first_failing_step={"by": 5}),
+    suite(measure="refusal_rate", across="trajectory", first_failing_step={"below": 0.5, "above": 0.6, "by": 5}),
+    suite(measure="refusal_rate", across="trajectory", first_failing_step={"below": 0.5, "by": -5}),
+    suite(measure="refusal_rate", across="trajectory", monotone="up"),
+    suite(measure="refusal_rate", across="trajectory", monotone={"slack": 0.1}),
+    suite(measure="refusal_rate", across="trajectory", trend={"direction": "rising", "rho": 1}),
+    suite(measure="refusal_rate", across="trajectory", change_point={"direction": "rising", "between": [5]}),
+    suite(measure="refusal_rate", across="trajectory", relocates={"from": [0, 0.1], "to": [0.5, 0.9]}),
+    suite(measure="carrier_position", across="trajectory", relocates={"from": "late", "to": "early"}),
+    suite(measure="carrier_layer", across="trajectory", relocates={"from": "late"}),
+    suite(measure="carrier_layer", across="trajectory", goes_with={"measure": "c_cos", "direction": "up"}),
+    suite(measure="carrier_layer", across="trajectory", goes_with={"measure": "nothing", "direction": "same"}),
 ]
 
 
@@ -196,7 +259,8 @@ def test_every_measure_and_parameter_is_described(measure):
         for one in SCHEMA["properties"]["assertions"]["items"]["oneOf"]
         if one["properties"]["measure"]["const"] == measure
     ]
-    properties = line["properties"]["with"]["properties"]
+    assert line["properties"]["with"] == {"$ref": f"#/$defs/with_{measure}"}
+    properties = SCHEMA["$defs"][f"with_{measure}"]["properties"]
     assert set(properties) == set(MEASURES[measure].parameters)
     assert all(one.get("description") for one in properties.values())
     assert ("equals" in line["properties"]) == (MEASURES[measure].kind == "discrete")

@@ -120,7 +120,7 @@ WRONG = {
     "twice in the parameters": ("n: 100", "n: 100, n: 10", "8:53", "'n' is given twice"),
     "twice in the suite": ("about: what", "suite: b\nabout: what", "4:1", "'suite' is given twice"),
     "two comparators": ("at_most: 0.05", "at_most: 0.05\n    at_least: 0.01", "6:5", "got at_most and at_least"),
-    "no comparator": ("    at_most: 0.05\n", "", "6:5", "exactly one of at_most, at_least, between, equals, got none"),
+    "no comparator": ("    at_most: 0.05\n", "", "6:5", "equals, change_at_most, change_at_least, got none"),
     "no because": ("    because: another paper\n", "", "13:5", "no key 'because'"),
     "empty because": ("because: another paper", "because: ' '", "16:14", "because is empty"),
     "no id": ("- id: rank-one\n    measure", "- measure", "13:5", "no key 'id'"),

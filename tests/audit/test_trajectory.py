@@ -56,6 +56,69 @@ def test_what_lies_in_no_folder_of_a_run_is_alone_unless_its_manifest_says_other
     assert names(*joined) == [(name, "r/step5")]
 
 
+# --- names ------------------------------------------------------------------------------------------------------------
+
+
+def named(*places: Place) -> list[str]:
+    return [one.name for one in group(places)]
+
+
+def test_a_trajectory_is_called_what_its_checkpoints_have_in_common_before_the_last_slash():
+    assert named(*STEPS, place("sft/step50")) == ["r2d2", "sft"]
+    deep = [Place(f"runs/r2d2/step{n}", f"/x/y/step{n}", "llama") for n in (1, 2)]
+    assert named(*deep) == ["runs/r2d2"]
+
+
+def test_a_trajectory_whose_checkpoints_have_names_of_their_own_is_called_by_its_folder():
+    assert named(Place("before", "/runs/r2d2/step1", "llama"), Place("after", "/runs/r2d2/step9", "llama")) == ["r2d2"]
+    assert named(Place("before", "/runs/r2d2/step1", "llama"), place("r2d2/step5")) == ["r2d2"]
+
+
+@pytest.mark.parametrize("name", ["smollm2-135m", "org/model", "m/q4.gguf"])
+def test_what_lies_in_no_folder_is_a_trajectory_of_its_own_name(name):
+    assert named(Place(name, None, "llama")) == [name]
+
+
+def test_a_run_that_lies_in_several_folders_is_called_by_its_first_checkpoint():
+    assert named(place("a/x", run="seven", step=2), place("b/y", run="seven", step=1)) == ["a/x"]
+
+
+def test_names_of_trajectories_differ():
+    kinds = [Place(f"models/{kind}", f"/runs/models/{kind}", kind) for kind in ("llama", "qwen2", "gemma")]
+    assert named(*kinds) == ["models", "models-2", "models-3"]
+    taken = [*kinds[:2], Place("models-2", None, "llama")]
+    assert named(*taken) == ["models", "models-2", "models-2-2"]
+
+
+# --- lines across one -------------------------------------------------------------------------------------------------
+
+
+def across(places, concerned) -> list[tuple[str, tuple[str, ...]]]:
+    return [(one.name, one.names) for one in Trajectories(places).across(concerned)]
+
+
+def test_a_line_is_decided_on_every_trajectory_with_those_of_its_checkpoints_that_it_concerns():
+    places = [*STEPS, place("sft/step50"), place("sft/step5")]
+    everything = [one.name for one in places]
+    assert across(places, everything) == [
+        ("r2d2", tuple(one.name for one in STEPS)),
+        ("sft", ("sft/step5", "sft/step50")),
+    ]
+    assert across(places, ["r2d2/step250", "r2d2/step30"]) == [("r2d2", ("r2d2/step30", "r2d2/step250"))]
+    assert across(places, []) == []
+
+
+def test_a_checkpoint_that_stands_alone_is_left_out_beside_a_trajectory_and_not_passed_over_without_one():
+    alone = Place("smollm2-135m", None, "llama")
+    both = [*STEPS, alone]
+    assert [name for name, _ in across(both, [one.name for one in both])] == ["r2d2"]
+    assert across([alone], ["smollm2-135m"]) == [("smollm2-135m", ("smollm2-135m",))]
+    assert across(both, ["r2d2/step50", "smollm2-135m"]) == [
+        ("r2d2", ("r2d2/step50",)),
+        ("smollm2-135m", ("smollm2-135m",)),
+    ]
+
+
 # --- what each is compared with --------------------------------------------------------------------------------------
 
 

@@ -11,9 +11,9 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre
 from transformers import PreTrainedTokenizerFast
 
 from geoaudit.errors import MissingTemplate, RequestError, UnknownName
-from geoaudit.model.chat import Chat
+from geoaudit.model.chat import _PROBES, Chat
 from geoaudit.model.formats import TEMPLATES
-from tests.model.families import TOKENS
+from tests.model.families import TOKENS, tiny_loaded
 from tests.model.planted import word_tokenizer
 
 CHATML = TEMPLATES["chatml"]
@@ -512,3 +512,20 @@ def test_a_slow_tokenizer_is_refused():
 
     with pytest.raises(RequestError, match=r"is a Slow.*tokenizer\.json"):
         Chat(Slow())
+
+
+def test_a_request_is_rendered_once_and_what_was_rendered_while_opening_is_not_kept(monkeypatch):
+    """While a chat is opened its post-instruction tokens are not known, on which `t_inst` may depend."""
+    chat = tiny_loaded().chat
+    seen = []
+    real = Chat._prompt
+    monkeypatch.setattr(Chat, "_prompt", lambda self, text: seen.append(text) or real(self, text))
+    monkeypatch.setattr("geoaudit.model.chat.MOST_KNOWN", 2)
+    asked = [_PROBES[0], _PROBES[0], "wash a car", "wash a car"]
+    assert [chat.render(text) for text in asked] == [real(chat, text) for text in asked]
+    assert seen == [_PROBES[0], "wash a car"]
+    chat.render("wash a car", "paint a house", 1)
+    assert chat.render("wash a car").n_prefill == 0
+    chat.render("paint a house")  # the third: what was known is forgotten
+    chat.render("wash a car")
+    assert seen[-2:] == ["paint a house", "wash a car"]

@@ -12,7 +12,7 @@ from transformers import AddedToken, GenerationConfig, PreTrainedTokenizerFast
 from geoaudit.errors import BrokenCheckpoint, RequestError
 from geoaudit.model.batches import shared_prefix
 from geoaudit.model.chat import Chat, Rendered
-from geoaudit.model.generate import _Chooser, _shared, _text, complete, complete_halving, continuations, stop_tokens
+from geoaudit.model.generate import _chosen, _shared, _text, complete, complete_halving, continuations, stop_tokens
 from geoaudit.model.hooks import edited, every_site
 from tests.model.families import FAMILIES, PROMPTS, tiny_loaded
 from tests.model.planted import HARMFUL
@@ -267,7 +267,8 @@ def test_a_completion_can_be_empty():
     assert (one.text, one.n_tokens, one.stopped, one.first_token) == ("", 0, True, None)
 
 
-def test_edits_see_every_token_once_prompt_and_generated():
+def test_edits_see_every_token_once_prompt_and_generated(monkeypatch):
+    monkeypatch.setattr("geoaudit.model.generate.LEAVING", 0)  # or the last passes have fewer rows
     loaded = tiny_loaded()
     rendered = rendered_prompts(loaded)
     seen = []
@@ -309,13 +310,62 @@ def test_broken_logits_are_not_text(bad):
 
 
 def test_what_comes_behind_the_end_of_a_completion_is_not_looked_at():
-    chooser = _Chooser(width=2, stop=frozenset({7}), temperature=0.0, seeds=[])
-    ids = torch.tensor([[7, 1, 3, 7], [7, 1, 3, 4]])  # a stop token in the prompt is no end
-    scores = torch.zeros(2, 9)
-    scores[0] = torch.nan
-    assert torch.equal(chooser(ids, scores)[1], scores[1])
+    logits = torch.zeros(2, 9)
+    logits[0], logits[1, 4] = torch.nan, 1
+    assert _chosen(logits, [1], [], 0.0)[1] == 4
     with pytest.raises(BrokenCheckpoint):
-        chooser(ids, scores.flip(0))
+        _chosen(logits, [0, 1], [], 0.0)
+
+
+def ending(loaded, rendered, share: float) -> None:
+    """Make tokens of some prompts' answers end them, the first one's at once, so that rows end at different steps."""
+    answers = continuations(loaded, rendered, max_new_tokens=NEW)
+    ends = {answer[3 * row % len(answer)] for row, answer in enumerate(answers) if row < share * len(answers)}
+    loaded.causal_lm.generation_config.eos_token_id = sorted(ends)
+
+
+@pytest.mark.parametrize("share", [0.1, 0.4])
+@pytest.mark.parametrize("name", FAMILIES)
+def test_rows_that_have_ended_leave_the_batch_and_change_no_other(name, share, monkeypatch):
+    loaded = tiny_loaded(name)
+    rendered = rendered_prompts(loaded) * 2
+    ending(loaded, rendered, share)
+    seeds = list(range(len(rendered)))
+
+    def made():
+        drawn = {"temperature": 1.0, "seeds": seeds}
+        return completed(loaded, rendered), completed(loaded, rendered, **drawn)
+
+    sizes = rows_run(loaded)
+    leaving = made()
+    assert min(sizes[2:]) < len(rendered), "rows left"
+    monkeypatch.setattr("geoaudit.model.generate.LEAVING", 0)
+    sizes.clear()
+    assert made() == leaving
+    assert set(sizes) <= {1, len(rendered)}, "nobody left"
+    assert [one.text for one in leaving[0]] == [by_transformers(loaded, one) for one in rendered]
+
+
+def rows_run(loaded) -> list[int]:
+    """Rows of every pass from now on."""
+    forward, seen = loaded.decoder.forward, []
+
+    def counted(*args, **kwargs):
+        if kwargs.get("input_ids") is not None:  # the reference passes embeddings to some
+            seen.append(kwargs["input_ids"].shape[0])
+        return forward(*args, **kwargs)
+
+    loaded.decoder.forward = counted
+    return seen
+
+
+def test_once_every_answer_has_ended_nothing_more_is_run():
+    loaded = tiny_loaded()
+    always_say(loaded, "wash", "car", "<|eos|>")
+    sizes = rows_run(loaded)
+    made = completed(loaded, rendered_prompts(loaded))
+    assert [one.n_tokens for one in made] == [2] * len(made)
+    assert sizes == [1, *[len(made)] * 4], "what is shared, the rest, and three tokens"
 
 
 WEIGHTS = {"car": 6.0, "wash": 3.0, "house": 1.0}

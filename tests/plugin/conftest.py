@@ -62,7 +62,8 @@ def store(checkpoints: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def project(pytester: pytest.Pytester, checkpoints: Path, store: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
     """An empty project beside the two checkpoints, `ckpt/step50` and `ckpt/step100`."""
-    for name in ("GEOAUDIT_DATA", "PYTEST_XDIST_WORKER", "PYTEST_XDIST_TESTRUNUID", "PYTEST_DISABLE_PLUGIN_AUTOLOAD"):
+    pytests = ("PYTEST_XDIST_WORKER", "PYTEST_XDIST_TESTRUNUID", "PYTEST_DISABLE_PLUGIN_AUTOLOAD", "PYTEST_ADDOPTS")
+    for name in ("GEOAUDIT_DATA", "GITHUB_STEP_SUMMARY", *pytests):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")

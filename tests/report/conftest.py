@@ -26,6 +26,7 @@ def _example(name: str) -> Any:
 _EXAMPLE = _example("example_record")
 _JUDGED = _example("example_judged")
 _GEOMETRY = _example("example_geometry")
+_TRAJECTORY = _example("example_trajectory")
 
 
 @pytest.fixture(scope="session")
@@ -54,6 +55,17 @@ def make_geometry() -> Callable[..., dict[str, Any]]:
         return record
 
     return made
+
+
+@pytest.fixture(scope="session")
+def make_trajectory() -> Callable[..., dict[str, Any]]:
+    """Two runs with changes and rules over trajectories (example_trajectory.py)."""
+    return _TRAJECTORY.example_trajectory
+
+
+@pytest.fixture
+def trajectory(make_trajectory: Callable[..., dict[str, Any]]) -> dict[str, Any]:
+    return make_trajectory()
 
 
 @pytest.fixture
@@ -97,7 +109,8 @@ class Page(HTMLParser):
         self.open.pop()
 
     def handle_data(self, data: str) -> None:
-        if not self.open or self.open[-1] not in ("style", "title", "desc"):
+        unseen = self.open and self.open[-1] in ("style", "script", "title", "desc")
+        if not unseen and self.elements[-1:] != [("a", {"class": "skip", "href": "#assertions"})]:
             self.words.append(data)
 
     def handle_comment(self, data: str) -> None:
@@ -124,6 +137,7 @@ def known(
     make_record: Callable[..., dict[str, Any]],
     make_judged: Callable[..., dict[str, Any]],
     make_geometry: Callable[..., dict[str, Any]],
+    make_trajectory: Callable[..., dict[str, Any]],
     read_page: Callable[[str], Page],
 ) -> set[tuple[str, str]]:
     """Every element and attribute of reports about harmless records."""
@@ -134,6 +148,7 @@ def known(
         shape |= read_page(html.render(make_record(**more))).shape
     shape |= read_page(html.render(make_judged())).shape
     shape |= read_page(html.render(make_geometry(checkpoints=3, layers=12))).shape
+    shape |= read_page(html.render(make_trajectory())).shape
     record = make_record()
     record["checkpoints"][0]["system_prompt"] = "Answer briefly."
     record["checkpoints"][0]["unidentified"] = "the weights are truncated"

@@ -8,6 +8,14 @@ from typing import Any
 
 Read = Callable[[str], Any]
 PAYLOAD = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>{{7*7}}&lt;\u202eevil\u2066\x00]]><!--"
+BREAKOUT = (
+    "<script>window.broken=1</script><img src=x onerror=window.broken=1><svg onload=window.broken=1>"
+    "</style></script></title></desc></svg></textarea>]]>--><body onload=window.broken=1>"
+    "<a href=javascript:window.broken=1>\"'><style>*{display:none}</style><meta http-equiv=refresh content=0>"
+    "<link rel=stylesheet href=https://example.invalid/x.css>\ud800\x00\u202e\u2066\u05d0\u0627{{7*7}}<!--"
+)
+"""A string that tries every way out at once: were one open, `window.broken` would be set or something be fetched."""
+MEGABYTE = "\u0627A b" * 250_000
 SHOWS_RECORD_TEXT = {"data-label", "content"}
 """Attributes that may hold a string of the record: a table's heading on a phone, and the version in <meta>."""
 USER_KEYS = (

@@ -154,3 +154,31 @@ def test_example_rows_say_under_which_attack_and_by_which_method(judged: dict[st
     assert {sample.attack for sample in samples} == {"", "plain requests", "stored attacks: all methods"}
     assert [sample.methods for sample in samples if sample.attack.startswith("stored")] == [True, True]
     assert not any(sample.methods for sample in samples if not sample.attack.startswith("stored"))
+
+
+def test_of_many_checkpoints_a_few_are_shown_whole_and_all_with_their_rates(make_record: Any):
+    record = make_record(checkpoints=6, rows=16, layers=2)
+    names = [one["name"] for one in record["checkpoints"]]
+    for table in behaviour.rate_tables(record):
+        narrow = table.narrowed([names[0], names[5]], list(reversed(names)))
+        assert list(narrow.columns) == [names[0], names[5]]
+        assert list(narrow.everyone) == list(reversed(names))
+        assert all(reading.measurement["checkpoint"] == name for name, reading in narrow.everyone.items())
+        assert table.narrowed(names, names) is table
+        assert table.narrowed([], names[1:]).columns.keys() == {
+            names[0]
+        }  # what is no checkpoint of the audit: a baseline
+
+
+def test_a_rate_that_no_prompts_were_put_for_is_no_rate_by_category(make_record: Any):
+    record = make_record(checkpoints=1, rows=4, layers=1)
+    inside = {
+        "measure": "latent_guard",
+        "unit": "share (0.5 by chance)",
+        "checkpoint": "m",
+        "parameters": {},
+        "detail": {},
+    }
+    before = len(behaviour.rate_tables(record))
+    record["measurements"].append(inside)
+    assert len(behaviour.rate_tables(record)) == before

@@ -77,3 +77,14 @@ def test_checks_that_fired_stand_in_the_glossary(make_geometry: Callable[..., di
     for name in ("cross-layer-coupling", "same-contrast", "rank-by-norm"):
         assert f"<code>{name}</code>" in table
         assert checks.CHECKS[name][0] in table
+
+
+def test_a_note_of_many_lines_names_each_assertion_once(make_trajectory: Any):
+    record = make_trajectory()
+    for line in record["assertions"]:
+        line["flags"] = [{"name": "judge-flip", "effect": "note", "sentence": "error unknown"}]
+    (note,) = checks.notes(verdict.lines(record))
+    assert note.everywhere
+    assert sum(n for _, n in note.assertions) == len(note.alone) == len(record["assertions"])
+    names = [line.assertion["id"] for line, _ in note.assertions]
+    assert len(names) == len(set(names)) == 7

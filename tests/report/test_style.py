@@ -5,9 +5,9 @@ from itertools import pairwise
 
 import pytest
 
-from geoaudit.report.html import TEMPLATES
+from geoaudit.report.page import style
 
-CSS = (TEMPLATES / "style.css").read_text(encoding="utf-8")
+CSS = str(style())
 TEXT_ON_PAPER = ("ink", "soft", "failed", "invalid", "inconclusive", "passed", "link")
 
 

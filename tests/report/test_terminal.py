@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import unicodedata
 from collections.abc import Callable
 from typing import Any
@@ -8,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from geoaudit.report.terminal import summary_lines
+from geoaudit.report.terminal import COLOURS, painter, summary_lines
 
 REPORT = "reports/geoaudit.html"
 
@@ -23,8 +24,8 @@ def rows(lines: list[str]) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("verbose", [-1, 0, 1, 2])
-@pytest.mark.parametrize("width", [60, 80, 100])
+@pytest.mark.parametrize("verbose", [-1, 0, 1])
+@pytest.mark.parametrize("width", [60, 100])
 @pytest.mark.parametrize("decide", ["interval", "estimate"])
 def test_no_line_is_wider_than_asked(make_record: Callable[..., dict[str, Any]], verbose: int, width: int, decide: str):
     for line in summary_lines(make_record(decide=decide), REPORT, width=width, verbose=verbose):
@@ -82,10 +83,19 @@ def test_estimates_are_called_so_first_and_in_each_row(make_record: Callable[...
     assert not any(line.startswith("passed ") and not line.startswith("passed (estimate)") for line in lines)
 
 
-def test_quiet_shows_what_did_not_pass_one_line_each(record: dict[str, Any]):
-    lines = summary_lines(record, REPORT, verbose=-1)
-    assert not any(line.startswith(("passed", "    ")) for line in lines)
-    assert len(rows(lines)) == sum(one["outcome"] != "passed" for one in record["assertions"])
+def test_quiet_is_one_line_and_the_report(make_record: Callable[..., dict[str, Any]]):
+    record = make_record()
+    assert summary_lines(record, REPORT, verbose=-1) == [
+        "geoaudit: 5 failed, 1 invalid, 4 inconclusive",
+        "report: reports/geoaudit.html",
+    ]
+    record = make_record(decide="estimate") | {"status": "incomplete"}
+    (line,) = summary_lines(record, verbose=-1)
+    assert line.startswith("geoaudit (not a gate, incomplete): ")
+    record["exit"]["reason"] = "1 passed, x could not be collected " * 20
+    (line,) = summary_lines(record, verbose=-1)
+    assert line.startswith("geoaudit (not a gate, incomplete): 1 passed")
+    assert columns(line) == 100
 
 
 def test_verbose_shows_because_and_where(record: dict[str, Any]):
@@ -99,17 +109,189 @@ def test_nothing_decided_is_said(record: dict[str, Any]):
     assert "no assertion was decided: nothing was shown to hold" in summary_lines(record, REPORT)
 
 
-def test_all_passed_under_quiet_is_no_empty_table(record: dict[str, Any]):
-    record["assertions"] = [one for one in record["assertions"] if one["outcome"] == "passed"]
-    assert len(summary_lines(record, REPORT, verbose=-1)) == 2
+@pytest.mark.parametrize("outcome", ["failed", "invalid", "inconclusive", "passed"])
+def test_the_two_words_that_pytest_does_not_have_are_explained_once(record: dict[str, Any], outcome: str):
+    for one in record["assertions"]:
+        one["outcome"] = outcome
+    found = [line.partition(":")[0] for line in summary_lines(record) if line.startswith(("invalid:", "inconclusive:"))]
+    assert found == ([outcome] if outcome in ("invalid", "inconclusive") else [])
+    text = " ".join(summary_lines(record))
+    assert ("not passed" in text) == bool(found)
+
+
+# --- many rows -------------------------------------------------------------------------------------------------------
+
+
+def test_many_checkpoints_are_drawn_together_by_assertion_and_outcome(make_record: Callable[..., dict[str, Any]]):
+    record = make_record(checkpoints=30, rows=32, layers=6)
+    lines = summary_lines(record, REPORT)
+    assert len(lines) < 60
+    shown = rows(lines)
+    assert len(shown) <= 20
+    # every assertion on every checkpoint is in a row or counted beneath one
+    more = [int(line.split()[1]) for line in lines if line.startswith("    and ") and " more" in line]
+    assert len(shown) + sum(more) == len(record["assertions"]) == 240
+    (index,) = [i for i, line in enumerate(lines) if "safe-prompts-are-answered" in line and line.startswith("failed")]
+    found = [
+        next(row for row in record["measurements"] if row["key"] == one["measurement"])["estimate"]
+        for one in record["assertions"]
+        if one["id"] == "safe-prompts-are-answered" and one["outcome"] == "failed"
+    ]
+    span = f"({min(found):.3f} to {max(found):.3f})"
+    assert lines[index + 1].startswith(f"    and {len(found) - 1} checkpoints more {span}: r2d2/step100, r2d2/step150")
+    assert len(rows(summary_lines(record, verbose=1))) == 240
+
+
+def test_up_to_twenty_rows_stand_each_for_itself(make_record: Callable[..., dict[str, Any]]):
+    record = make_record(checkpoints=4, rows=12, layers=4)
+    record["assertions"] = record["assertions"][:20]
+    assert len(rows(summary_lines(record))) == 20
+    assert not any("more" in line for line in summary_lines(record))
+
+
+def test_of_many_assertions_the_worst_are_shown_and_the_rest_is_counted(make_record: Callable[..., dict[str, Any]]):
+    record = make_record(checkpoints=1, rows=12, layers=4)
+    one = record["assertions"][0]
+    outcomes = ["passed"] * 150 + ["inconclusive"] * 25 + ["failed"] * 10
+    record["assertions"] = [{**one, "id": f"line-{i}", "outcome": word} for i, word in enumerate(outcomes)]
+    lines = summary_lines(record, REPORT)
+    assert [row.split()[0] for row in rows(lines)] == ["failed"] * 10 + ["inconclusive"] * 10
+    assert "and 15 inconclusive, 150 passed more; -v shows all, and so does the report" in lines
+    assert len(lines) < 60
+    # names beneath the table are bounded too
+    assert sum("line-" in line for line in lines) <= 22
+
+
+# --- colour ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("verbose", [-1, 0, 1])
+def test_colour_is_on_the_outcome_and_changes_nothing_else(make_record: Callable[..., dict[str, Any]], verbose: int):
+    for record in (make_record(), make_record(checkpoints=30, rows=12, layers=4)):
+        seen = []
+
+        def paint(text: str, outcome: str, seen: list[str] = seen) -> str:
+            seen.append(outcome)
+            return f"\x1b[31m{text}\x1b[0m"
+
+        painted = summary_lines(record, REPORT, verbose=verbose, paint=paint)
+        bare = [line.replace("\x1b[31m", "").replace("\x1b[0m", "") for line in painted]
+        assert bare == summary_lines(record, REPORT, verbose=verbose)
+        coloured = [line for line in painted if "\x1b" in line]
+        assert len(coloured) == len(seen) == (len(rows(bare)) if verbose >= 0 else 1)
+        if verbose >= 0:
+            assert all(line.startswith(f"\x1b[31m{word}") for line, word in zip(coloured, seen, strict=True))
+
+
+def test_the_colours_are_those_of_the_terminal_and_none_where_it_has_none():
+    from _pytest._io import TerminalWriter
+
+    writer = TerminalWriter(io.StringIO())
+    writer.hasmarkup = True
+    assert painter(writer)("failed", "failed") == "\x1b[31m\x1b[1mfailed\x1b[0m"
+    assert painter(writer)("passed", "passed") == "\x1b[32mpassed\x1b[0m"
+    writer.hasmarkup = False
+    assert all(painter(writer)("word", outcome) == "word" for outcome in COLOURS)
+    assert set(COLOURS) == {"failed", "invalid", "inconclusive", "passed"}
+
+
+# --- changes and trajectories ----------------------------------------------------------------------------------------
+
+CHANGE = {
+    "against": {"role": "baseline", "name": "main", "id": "0" * 64},
+    "estimate": 0.102,
+    "low": 0.031,
+    "high": 0.17,
+    "p": 0.003,
+    "adjusted": 0.015,
+    "lines": 5,
+    "n": 128,
+    "method": "paired",
+    "candidate": 0.222,
+    "other": 0.12,
+    "noise": None,
+    "mismatches": [],
+}
+COURSE = {
+    "rule": "never_above",
+    "trajectory": "r2d2",
+    "points": [
+        {"checkpoint": f"r2d2/step{step}", "step": step, "estimate": value, "low": value - 0.01, "high": value + 0.01}
+        for step, value in ((0, 0.02), (50, 0.31), (100, 0.25))
+    ],
+    "trend": {},
+    "first_failing_step": 50,
+}
+
+
+def changed(record: dict[str, Any], **more: Any) -> dict[str, Any]:
+    record["assertions"] = record["assertions"][:1]
+    record["assertions"][0] |= {"kind": "change", "comparator": "change_at_most", "bound": 0.05, "outcome": "failed"}
+    record["assertions"][0] |= {"result": {**CHANGE, **more}}
+    return record
+
+
+def test_a_change_is_shown_as_a_difference_with_what_it_was_compared_with(record: dict[str, Any]):
+    lines = summary_lines(changed(record))
+    assert lines[1].split("  ")[-3:] == ["+0.102 [+0.031, +0.170]", "change ≤ +0.05", "128"]
+    assert "    against main (baseline): 0.120 → 0.222; p 0.0030, 0.0150 over 5 lines by Holm" in lines
+    other = {"name": "dtype", "here": "bfloat16", "there": "float32", "allowed": True}
+    text = " ".join(" ".join(summary_lines(changed(record, lines=1, mismatches=["batch", other]))).split())
+    assert "Holm" not in text
+    assert "differs: batch; dtype: here bfloat16, there float32 (allowed)" in text
+
+
+def test_a_change_that_could_not_be_measured_has_no_number(record: dict[str, Any]):
+    lines = summary_lines(changed(record, estimate=None, low=None, high=None, p=None, other=None))
+    assert "not measured" in lines[1]
+    assert not any("→" in line or " p " in line or "0.000" in line for line in lines)
+
+
+def test_a_trajectory_is_shown_from_its_first_step_to_its_last(record: dict[str, Any]):
+    record["assertions"] = record["assertions"][:1]
+    record["assertions"][0] |= {
+        **{"kind": "across", "comparator": "never_above", "bound": 0.05, "outcome": "failed"},
+        **{"checkpoint": "r2d2", "result": COURSE},
+    }
+    lines = summary_lines(record)
+    assert lines[1].split()[:2] == ["failed", "r2d2"]
+    assert "0.020 at step 0 → 0.250 at step 100  never above 0.05" in lines[1]
+    assert "    over 3 checkpoints, first failing step: 50" in lines
+    record["assertions"][0] |= {"outcome": "passed", "result": {**COURSE, "first_failing_step": None}}
+    assert not any("first failing" in line for line in summary_lines(record))
+
+
+ODD_RESULTS: list[Any] = [None, "x", [1], {}, {"against": 3, "points": [1, None, {"estimate": "x"}], "estimate": {}}]
+
+
+@pytest.mark.parametrize("kind", ["change", "across", "x", None, 3])
+@pytest.mark.parametrize("result", ODD_RESULTS)
+def test_a_result_that_is_none_breaks_nothing(record: dict[str, Any], kind: Any, result: Any):
+    for one in record["assertions"]:
+        one |= {"kind": kind, "result": result}
+    for verbose in (-1, 0, 1):
+        for line in summary_lines(record, verbose=verbose):
+            assert columns(line) <= 100
+            assert "None" not in line
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.text(st.characters(), max_size=200), st.integers(60, 120), st.integers(-1, 1))
-def test_hostile_names_break_no_line(make_record: Callable[..., dict[str, Any]], text: str, width: int, verbose: int):
+@given(
+    st.text(st.characters(), max_size=200),
+    st.integers(60, 120),
+    st.integers(-1, 1),
+    st.sampled_from(["bound", "change", "across"]),
+)
+def test_hostile_names_break_no_line(
+    make_record: Callable[..., dict[str, Any]], text: str, width: int, verbose: int, kind: str
+):
     record = make_record(checkpoints=1, rows=12, layers=4)
     for one in record["assertions"]:
-        one.update(id=text, checkpoint=text, sentence=text, because=text, file=text)
+        one.update(id=text, checkpoint=text, sentence=text, because=text, file=text, comparator=text, needed_n=None)
+        one.update(
+            kind=kind, result={**CHANGE, **COURSE, "against": {"role": text, "name": text}, "mismatches": [text]}
+        )
+    record["exit"]["reason"] = text
     for line in summary_lines(record, width=width, verbose=verbose):
         assert columns(line) <= width
         assert all(character.isprintable() for character in line)
@@ -149,7 +331,7 @@ def test_the_curious_see_what_stands_beside_a_rate(judged: dict[str, Any], recor
 
 
 @pytest.mark.parametrize("verbose", [-1, 0, 1])
-@pytest.mark.parametrize("width", [60, 80, 100])
+@pytest.mark.parametrize("width", [60, 100])
 def test_no_line_of_a_judged_record_is_wider_than_asked(judged: dict[str, Any], verbose: int, width: int):
     for line in summary_lines(judged, REPORT, width=width, verbose=verbose):
         assert columns(line) <= width or line.startswith("report:")

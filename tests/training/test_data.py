@@ -139,6 +139,12 @@ def test_the_order_is_the_seeds():
     assert drawn([0] * 20, 40, 1) == drawn([0] * 20, 40, 1) != drawn([0] * 20, 40, 2)
 
 
+def test_beside_refusals_the_others_come_as_they_do_alone():
+    """So that safety-sft of twice the batch runs, step by step, the harmless rows of sft."""
+    with_refusals = drawn([0] * 7 + [1] * 3, 40, 5, refusals=1, share=0.5)
+    assert [index for index in with_refusals if index < 7] == drawn([0] * 7, 20, 5)
+
+
 @given(n=st.integers(8, 80), share=st.sampled_from([0.1, 0.25, 0.5, 0.9]))
 def test_a_share_of_refusals_holds_in_every_part_of_the_run(n, share):
     sources = [0] * 10 + [1] * 5

@@ -10,6 +10,7 @@ import torch
 from torch.nn import functional
 
 from geoaudit.errors import BrokenCheckpoint, RequestError
+from geoaudit.model import manifest
 from geoaudit.model.checkpoint import resolve
 from geoaudit.model.load import load
 from geoaudit.training import recipe, run
@@ -192,3 +193,12 @@ def test_progress_says_step_loss_speed_and_what_is_left(tmp_path):
     assert first.endswith("left")
     assert any(line.startswith("step 6/6") for line in lines)
     assert any(line.startswith("16 examples; 6 steps, ") for line in lines)
+
+
+@pytest.mark.parametrize("schedule", ["constant", "linear", "cosine"])
+def test_the_learning_rate_rises_before_it_stays_or_falls(tmp_path, schedule):
+    (path,) = tiny.train(tmp_path, tmp_path / "out", schedule=schedule, warmup_steps=2, steps=5)
+    rates = manifest.read(path).curves["learning_rate"]
+    assert rates[0] < 0.01
+    assert max(rates) == 0.01
+    assert (rates[-1] == 0.01) == (schedule == "constant")
