@@ -330,7 +330,8 @@ class AuditSession:
         from geoaudit.report import terminal
 
         report = "" if self.unwritten else relative(str(self.report_path))
-        notes = [NOTHING, *([GOES_ON] if self.config.stash.get(STOPPED, False) else [])] if self.result is None else []
+        begun = self.config.stash.get(STOPPED, False) and not self.uncollected
+        notes = [NOTHING, *([GOES_ON] if begun else [])] if self.result is None else []
         notes += unused(self.labels, self.result) if self.result is not None else []
         notes += [self.said] if self.said else []
         notes += [self.unsummarised] if self.unsummarised else []

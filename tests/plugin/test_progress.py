@@ -52,7 +52,8 @@ def test_quiet_is_quiet(project: Project) -> None:
     project.suite(REFUSES)
     result = project.run("--geoaudit-store=store", "-q")
     assert result.ret == 0
-    assert "geoaudit: " not in output(result)
+    said = [line for line in output(result).splitlines() if line.startswith("geoaudit: ")]
+    assert said == ["geoaudit: 1 passed (every assertion passed)"]
 
 
 def test_the_estimate_learns_from_this_machine_and_not_from_loading(
