@@ -160,11 +160,11 @@ class Series:
 
     @property
     def rule(self) -> str:
-        """`is never above 0.3`, without the measure's name."""
+        """`never above 0.3`, without the measure's name."""
         name = words.plain(self.result.get("rule"))
         said = words.plain(self.result.get("says") or "")
         if said != "none":
-            return said.partition(" ")[2] or said
+            return (said.partition(" ")[2] or said).removeprefix("is ")
         return " ".join([name.replace("_", " "), *(words.exact(end) for end in self.ends)])
 
     @property
@@ -186,11 +186,24 @@ class Series:
     @property
     def value(self) -> str:
         """`0.012 at step 0 → 0.210 at step 200`, of the points that have a value."""
+        return " → ".join(f"{words.number(row['estimate'], self.unit)}{_at(row)}" for row in self._outermost)
+
+    @property
+    def values(self) -> str:
+        """`0.012 → 0.210`: the same without the steps."""
+        return " → ".join(words.number(row["estimate"], self.unit) for row in self._outermost)
+
+    @property
+    def reach(self) -> str:
+        """` from step 0 to step 200`: where those values stand; "" for fewer than two."""
+        ends = [_at(row).removeprefix(" at ") for row in self._outermost]
+        return f" from {ends[0]} to {ends[1]}" if len(ends) > 1 else ""
+
+    @property
+    def _outermost(self) -> list[Row]:
+        """The first and the last point that have a value; one where there is no other."""
         found = [row for row in self.points if words.finite(row.get("estimate")) is not None]
-        if not found:
-            return ""
-        ends = [found[0], found[-1]] if len(found) > 1 else found
-        return " → ".join(f"{words.number(row['estimate'], self.unit)}{_at(row)}" for row in ends)
+        return [found[0], found[-1]] if len(found) > 1 else found
 
     @property
     def facts(self) -> list[tuple[str, str]]:

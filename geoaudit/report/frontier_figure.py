@@ -9,7 +9,7 @@ from markupsafe import Markup
 
 from geoaudit.report import words
 from geoaudit.report.frontier import Frontier, Place
-from geoaudit.report.svg import Data, Scale, drawing, line, polyline, tag, text, ticks
+from geoaudit.report.svg import Data, Scale, drawing, heading, line, polyline, tag, text, ticks
 from geoaudit.report.trajectory_figure import STYLES, mark
 
 LEFT, RIGHT, TOP, BOTTOM = 46.0, 344.0, 40.0, 300.0
@@ -27,7 +27,7 @@ def frontier(found: Frontier, *, uid: str) -> Markup:
     if not found.places:
         return Markup("")
     x, y = Scale(0, 1, LEFT, RIGHT), Scale(0, 1, BOTTOM, TOP)
-    parts = [text(4, 12, found.title, "panel strong")]
+    parts = [heading(found.title, WIDTH)]
     for tick in _TICKS:
         parts += [line(x(tick), TOP, x(tick), BOTTOM, "grid"), line(LEFT, y(tick), RIGHT, y(tick), "grid")]
     parts.append(ticks([(LEFT - 6, y(tick) + 3.5, words.exact(tick)) for tick in _TICKS], "end"))

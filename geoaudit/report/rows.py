@@ -34,7 +34,7 @@ def cells(line: Line) -> Cells:
         line.word,
         flat(words.plain(assertion.get("checkpoint"))),
         flat(words.plain(assertion.get("id"))),
-        flat(f"{line.value} {line.interval}".strip() if line.measured else words.NOT_MEASURED),
+        flat(_value(line) if line.measured else words.NOT_MEASURED),
         flat(_bound(line)),
         line.n if line.measured and not line.series else "",
     )
@@ -76,6 +76,10 @@ def flat(text: str) -> str:
     return " ".join(text.split())
 
 
+def _value(line: Line) -> str:
+    return line.series.values if line.series else f"{line.value} {line.interval}".strip()
+
+
 def _bound(line: Line) -> str:
     comparator, bound = words.plain(line.assertion.get("comparator") or ""), line.assertion.get("bound")
     if line.series:
@@ -99,7 +103,7 @@ def _compared(line: Line, change: Change) -> str:
 
 
 def _followed(series: Series) -> str:
-    parts = [f"over {words.plural(len(series.points), 'checkpoint')}"]
+    parts = [f"over {words.plural(len(series.points), 'checkpoint')}{series.reach}"]
     parts += [f"{words.count(series.missing)} without a value"] if series.missing else []
     parts += [f"first failing step: {series.first_failing}"] if series.first_failing else []
     return ", ".join(parts)

@@ -25,8 +25,10 @@ COLOURS: Mapping[str, Mapping[str, bool]] = {
 """Of an outcome, as pytest's terminal writer names them."""
 Paint = Callable[[str, str], str]
 """(text, outcome) -> the text in the outcome's colour; it must not change how wide the text is."""
-_GIVES_WAY = ((2, 16), (1, 10), (4, 8), (3, 12))
+_GIVES_WAY = ((2, 20), (1, 16), (4, 16), (2, 14), (1, 10), (4, 8), (3, 12))
 """Columns that shrink where the table is too wide, in this order, each to its least width."""
+_NAMES = (1, 2)
+"""Columns of names, which differ at their ends: they are cut in the middle."""
 _INDENT = "    "
 
 
@@ -200,7 +202,7 @@ def _widths(table: Sequence[Sequence[str]], width: int) -> list[int]:
 
 def _joined(row: Iterable[str], widths: list[int], width: int, outcome: str, paint: Paint) -> str:
     """A row of the table; its first cell in colour, which takes no column."""
-    cells = [_clip(cell, room, middle=index == 2) for index, (cell, room) in enumerate(zip(row, widths, strict=True))]
+    cells = [_clip(cell, room, middle=index in _NAMES) for index, (cell, room) in enumerate(zip(row, widths, strict=True))]
     padded = [cell + " " * (room - _columns(cell)) for cell, room in zip(cells, widths, strict=True)]
     padded[-1] = padded[-1].strip().rjust(widths[-1])
     text = _clip("  ".join(padded).rstrip(), width)

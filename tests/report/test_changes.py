@@ -65,7 +65,7 @@ def test_differences_have_a_sign(value: float | None, unit: str, text: str):
 def test_a_rule_over_a_trajectory_shows_its_points_and_names_no_checkpoint(trajectory: Record):
     line = next(line for line in lines(trajectory, "across") if line.checkpoint == "r2d2")
     assert line.series is not None
-    assert line.bound == "is never above 0.2"
+    assert line.bound == "never above 0.2"
     assert line.value == "0.920 at step 0 → 0.040 at step 200"
     assert [step for step, _, _ in line.series.table] == ["0", "50", "100", "150", "200"]
     assert dict(line.series.facts)["first failing step"] == "0"

@@ -36,7 +36,7 @@ def test_figures_over_steps_stand_before_those_of_single_checkpoints(trajectory:
 
 def test_what_was_asserted_of_whole_runs_stands_with_them(trajectory: Record):
     shown = section(html.render(trajectory), "trajectories")
-    assert shown.count("is never above 0.2") == 2
+    assert shown.count("never above 0.2") == 2
     assert shown.index("suffixes-never-open-it") < shown.index("the-carrier-moves-early")
 
 

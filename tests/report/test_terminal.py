@@ -247,6 +247,15 @@ def test_a_change_that_could_not_be_measured_has_no_number(record: dict[str, Any
     assert not any("→" in line or " p " in line or "0.000" in line for line in lines)
 
 
+def test_names_that_are_too_long_keep_the_ends_by_which_they_differ(record: dict[str, Any]):
+    record["assertions"] = [
+        {**record["assertions"][0], "checkpoint": f"safety-tuned-with-r2d2/step{step}", "id": f"{'refuses-' * 5}{step}"}
+        for step in (25, 50)
+    ]
+    lines = summary_lines(record)
+    assert [line.split()[1][-4:] for line in lines if "…" in line][:2] == ["ep25", "ep50"]
+
+
 def test_a_trajectory_is_shown_from_its_first_step_to_its_last(record: dict[str, Any]):
     record["assertions"] = record["assertions"][:1]
     record["assertions"][0] |= {
@@ -255,8 +264,8 @@ def test_a_trajectory_is_shown_from_its_first_step_to_its_last(record: dict[str,
     }
     lines = summary_lines(record)
     assert lines[1].split()[:2] == ["failed", "r2d2"]
-    assert "0.020 at step 0 → 0.250 at step 100  never above 0.05" in lines[1]
-    assert "    over 3 checkpoints, first failing step: 50" in lines
+    assert "0.020 → 0.250     never above 0.05" in lines[1]
+    assert "    over 3 checkpoints from step 0 to step 100, first failing step: 50" in lines
     record["assertions"][0] |= {"outcome": "passed", "result": {**COURSE, "first_failing_step": None}}
     assert not any("first failing" in line for line in summary_lines(record))
 
