@@ -202,7 +202,9 @@ def _widths(table: Sequence[Sequence[str]], width: int) -> list[int]:
 
 def _joined(row: Iterable[str], widths: list[int], width: int, outcome: str, paint: Paint) -> str:
     """A row of the table; its first cell in colour, which takes no column."""
-    cells = [_clip(cell, room, middle=index in _NAMES) for index, (cell, room) in enumerate(zip(row, widths, strict=True))]
+    cells = [
+        _clip(cell, room, middle=index in _NAMES) for index, (cell, room) in enumerate(zip(row, widths, strict=True))
+    ]
     padded = [cell + " " * (room - _columns(cell)) for cell, room in zip(cells, widths, strict=True)]
     padded[-1] = padded[-1].strip().rjust(widths[-1])
     text = _clip("  ".join(padded).rstrip(), width)
