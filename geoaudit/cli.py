@@ -51,6 +51,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
+    from geoaudit.stats.power import FLIPS
+
     parser = argparse.ArgumentParser(
         prog="geoaudit",
         description="Audit the safety geometry of a language-model checkpoint. Audits themselves are run by pytest: "
@@ -142,7 +144,7 @@ def _parser() -> argparse.ArgumentParser:
     preflight.add_argument(
         "--discordance",
         type=float,
-        default=0.1,
+        default=FLIPS,
         metavar="SHARE",
         help="share of prompts on which two runs of unchanged models differ (default: %(default)s)",
     )
@@ -279,9 +281,12 @@ def _preflight(arguments: argparse.Namespace) -> int:
     print(f"n = {found.n}, discordance {found.discordance:g}, margin {found.margin:g}")
     print(f"P(passed | no change)          {found.if_unchanged:.3f}")
     print(f"P(passed | half the margin)    {found.if_half:.3f}")
-    if min(found.if_unchanged, found.if_half) < 0.8:
+    if found.if_unchanged < 0.8:
         needed = n_for_power(arguments.discordance, arguments.margin)
-        print(f"too few to rely on: an unchanged model passes four times in five from n = {needed or 'no number'} on")
+        often = f"from n = {needed} on" if needed else "at no n"
+        print(f"too few to rely on: an unchanged model passes four times in five {often}")
+    elif found.if_half < 0.8:
+        print("enough for an unchanged model; one that changed by half the margin passes less than four times in five")
     return 0
 
 
@@ -387,7 +392,7 @@ def _schema(arguments: argparse.Namespace) -> int:
 
 
 def _report(arguments: argparse.Namespace) -> int:
-    from geoaudit.audit.merge import merge
+    from geoaudit.audit.merge import merge, told_apart
     from geoaudit.audit.provenance import sealed
     from geoaudit.audit.record import read, write
     from geoaudit.report import html
@@ -396,16 +401,21 @@ def _report(arguments: argparse.Namespace) -> int:
     paths: list[Path] = arguments.record
     several = len(paths) > 1
     output = arguments.output or (paths[0].with_name("merged.html") if several else paths[0].with_suffix(".html"))
-    record = merge([(path.name, read(path)) for path in paths])
     beside = output.with_suffix(".json")
     for path in paths:
         if path.resolve() in (output.resolve(), *([beside.resolve()] if several else [])):
             raise RequestError(f"the report would overwrite its record {path}: name another file with -o")
+    if output.suffix.lower() == ".json":
+        beside_it = f"; the merged record is then written to {beside}" if several else ""
+        raise RequestError(f"-o names the HTML page, not a record: -o {output.with_suffix('.html')}{beside_it}")
+    record = merge([(name, read(path)) for name, path in zip(told_apart(paths), paths, strict=True)])
     if several:
         record = sealed(record)
         write(record, beside)
     html.write(record, output, arguments.figures)
     print(output)
+    if several:
+        print(beside)
     if arguments.figures is not None:
         print(arguments.figures / INDEX)
     return 0

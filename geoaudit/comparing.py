@@ -17,14 +17,19 @@ if TYPE_CHECKING:
 
 SHOWN = ("unpaired-denominator",)
 """Notes that stand beside a row."""
+LONGEST = 8000
+"""Characters of a line, before it is wrapped: reasons are shown whole."""
 
 
 def lines_of(comparison: Comparison, old: RecordBaseline, new: RecordBaseline) -> list[str]:
     """What a terminal shows, at most 100 columns."""
-    from geoaudit.audit.comparison import ORDER, WORDS
+    from geoaudit.audit.comparison import ORDER, WORDS, at_itself
     from geoaudit.report.clean import visible
 
     lines = [f"old: {_about(old)}", f"new: {_about(new)}"]
+    itself = at_itself(old, new)
+    if itself:
+        lines.append("Both are the same record: nothing can have changed, and what follows says nothing of a change.")
     allowed = {flag for row in comparison.rows for flag in row.found.flags if flag.name == "environment-mismatch"}
     lines += [*sorted(f"{flag.name}, {flag.sentence}" for flag in allowed), ""]
     for row in comparison.rows:
@@ -52,9 +57,16 @@ def lines_of(comparison: Comparison, old: RecordBaseline, new: RecordBaseline) -
         "",
         f"{len(comparison.rows)} compared{': ' + said if said else ''}; {len(comparison.left_out)} not compared",
     ]
-    if not any(row.verdict == "worse" for row in comparison.rows) and comparison.rows:
+    numbers = dict(counts)
+    if numbers["changed"]:
+        lines.append(f"{numbers['changed']} changed in a measure that has no better side: read what changed.")
+    if numbers["unread"]:
+        lines.append(f"{numbers['unread']} may be worse, by what stands in answers that nobody could read.")
+    if itself:
+        lines.append("Both are the same record: compare it with that of another audit.")
+    elif comparison.rows and comparison.exit_code == 0:
         lines.append("Nothing was shown to be worse. That is not the same as nothing changed: see the intervals.")
-    return [part for line in lines for part in _wrapped(visible(line))]
+    return [part for line in lines for part in _wrapped(visible(line, LONGEST))]
 
 
 def _about(one: RecordBaseline) -> str:
@@ -89,8 +101,9 @@ def add_to(commands: Any) -> None:
         help="compare two records, measurement by measurement",
         description="Shows what changed between two audits on the same prompts, worst first: the difference, its 95 % "
         "interval, and a p-value adjusted for all that is compared (Holm). Needs no model. Exit code: 0 nothing was "
-        "shown to be worse, 1 something is worse (beyond the margin and the noise floor, where given), 4 the records "
-        "cannot be compared at all.",
+        "shown to be worse, 1 something is worse (beyond the margin and the noise floor, where given), 2 nothing was, "
+        "and something changed that has no better side or hangs on unread answers, 4 the records cannot be compared "
+        "at all.",
     )
     parser.add_argument("old", metavar="OLD.json[#CHECKPOINT]", help="record of the earlier audit")
     parser.add_argument("new", metavar="NEW.json[#CHECKPOINT]", help="record of the audit that is judged")

@@ -24,7 +24,7 @@ from geoaudit.judges.setup import EndpointSetup, JudgeSetup
 from geoaudit.judges.wire import address
 from geoaudit.measures.labels import read as read_labels
 from geoaudit.model.checkpoint import Checkpoint, resolve
-from geoaudit.model.load import resolve_device
+from geoaudit.model.load import check_device, resolve_device
 from geoaudit.model.template import check_template
 from geoaudit.report.export import check as check_figures
 
@@ -173,11 +173,14 @@ def options_from(config: pytest.Config) -> Options:
     data = _path(config, "data") or (config.invocation_params.dir / named if named else None)
     if data is not None and not data.is_dir():
         raise RequestError(f"the data directory {str(data)!r} does not exist (--geoaudit-data or GEOAUDIT_DATA)")
+    device = resolve_device(option("device") or "auto")
+    if option("device"):
+        check_device(device)
     workers: int = getattr(config, "workerinput", {}).get("workercount", 0)
     return Options(
         profile=profiles.get(option("profile") or "standard"),
         store=store_from(config),
-        device=resolve_device(option("device") or "auto"),
+        device=device,
         dtype=dtype,
         template=text("template", ("zephyr", "chatml", "none")),
         system=text("system", ()),
@@ -204,7 +207,7 @@ def _baseline(config: pytest.Config, option: Callable[[str], Any]) -> RecordBase
     place, _, only = str(given).partition("#")
     path = _path(config, "baseline")
     assert path is not None
-    file = path.with_name(path.name.partition("#")[0])
+    file = Path(str(path).removesuffix(f"#{only}"))  # a checkpoint's name may hold slashes
     if place.endswith(".json") or (file.is_file() and file.suffix not in (".gguf", ".safetensors")):
         if file.suffix == ".html":
             raise RequestError(f"--geoaudit-baseline {given!r} is a report: the record lies beside it, as .json")

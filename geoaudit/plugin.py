@@ -13,6 +13,7 @@ import pytest
 
 if TYPE_CHECKING:
     from geoaudit.audit.subject import AuditedCheckpoint
+    from geoaudit.errors import RequestError
     from geoaudit.model.checkpoint import Checkpoint
 
 SUFFIX = ".audit.yaml"
@@ -43,7 +44,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=[],
         metavar="FILE|NAME",
         help="suite to run, repeatable: a *.audit.yaml file or the name of a shipped one (smoke, refusal, "
-        "over-refusal, refusal-geometry, gate)",
+        "over-refusal, refusal-geometry, harmfulness, interventions, coupling, adaptive, gate, paper-r2d2)",
     )
     add(
         "--geoaudit-judge-model",
@@ -208,7 +209,12 @@ def _aim(config: pytest.Config) -> None:
             raise DataMissing(
                 f"no suite {name!r}{did_you_mean(name, known)}: neither a file nor one of {', '.join(known)}"
             )
+        if path.is_file() and not path.name.endswith(SUFFIX):
+            raise _misnamed(name)
         suites.append(str(path if path.exists() else named))
+    for given in config.args if config.args_source is config.ArgsSource.ARGS else ():
+        if _is_misnamed_suite(Path(config.invocation_params.dir / given.partition("::")[0])):
+            raise _misnamed(given)
     if suites:
         if config.args_source is config.ArgsSource.ARGS:
             config.args = [*config.args, *suites]
@@ -218,6 +224,21 @@ def _aim(config: pytest.Config) -> None:
         own = config.rootpath / "assertions"
         chosen = config.getini("geoaudit_suites") or ([own] if own.is_dir() else [shipped])
         config.args = [str(path) for path in chosen]
+
+
+def _misnamed(given: str) -> RequestError:
+    from geoaudit.errors import RequestError
+
+    name = Path(given).name.partition(".")[0]
+    return RequestError(f"{given}: a suite is a file called *{SUFFIX}: rename it, for example to {name}{SUFFIX}")
+
+
+def _is_misnamed_suite(path: Path) -> bool:
+    """Whether a file reads like a suite and is not called one; YAML files of others are none of our business."""
+    if path.suffix not in (".yaml", ".yml") or path.name.endswith(SUFFIX) or not path.is_file():
+        return False
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    return {"geoaudit", "assertions"} <= {line.partition(":")[0] for line in lines}
 
 
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:
@@ -266,7 +287,7 @@ def audit(request: pytest.FixtureRequest, _geoaudit_checkpoint: str | None) -> A
         without_model(request.config)
     return AuditedCheckpoint(
         name,
-        lambda measure, parameters: session.measure(name, measure, parameters),
+        lambda measure, parameters: session.measure(name, measure, parameters, str(request.path)),
         session.profile.decide,
         lambda verdict: session.report(request.node, verdict),
         lambda assertion: session.change(assertion, name),

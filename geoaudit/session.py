@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Generator
 from contextlib import nullcontext
 from pathlib import Path
@@ -44,6 +45,8 @@ from geoaudit.report.clean import visible
 
 Opened = Callable[[Progress], Numbers]
 """Opens what the numbers come from, given where lines on progress go."""
+CHECKPOINT = "_geoaudit_checkpoint"
+"""The plugin's fixture that a test in Python is parametrised by."""
 STOPPED: pytest.StashKey[bool] = pytest.StashKey()
 VERDICTS: pytest.StashKey[list[dict[str, Any]]] = pytest.StashKey()
 NOTHING = "an audit was asked for and no assertion was decided: nothing was shown to hold"
@@ -64,6 +67,8 @@ class AuditSession:
         self.deciding = Deciding(self.numbers, profile.decide)
         self.started = time.monotonic()
         self.collected: set[str] = set()
+        self.in_python: Counter[str] = Counter()
+        """Checkpoint -> tests in Python about it, which say what they need when they run."""
         self.uncollected: list[str] = []
         """Files that broke in collection."""
         self.reported: dict[str, list[dict[str, Any]]] = {}
@@ -110,15 +115,17 @@ class AuditSession:
         """Measure (once, with everything else that is planned of the checkpoint) and decide."""
         return self.deciding.decide(assertion, suite, about)
 
-    def measure(self, checkpoint: str, measure: str, parameters: dict[str, Any]) -> tuple[str | None, Measurement]:
-        """For the `audit` fixture: (key in the store, measurement)."""
+    def measure(
+        self, checkpoint: str, measure: str, parameters: dict[str, Any], file: str
+    ) -> tuple[str | None, Measurement]:
+        """For the `audit` fixture in a test of `file`: (key in the store, measurement)."""
         resolve(get(measure), parameters, self.profile)  # a wrong parameter is the test's error, not a verdict
         comparison = against(get(measure), parameters)
         if comparison is not None:  # and so is a comparison with a checkpoint that is not there
             other = self.trajectories.against(checkpoint, comparison.role, comparison.checkpoint)
             if other is None:
                 pytest.skip(f"{checkpoint} is {itself(comparison.role)}: there is nothing to compare it with")
-        return self.deciding.measure(checkpoint, measure, parameters)
+        return self.deciding.measure(checkpoint, measure, parameters, file)
 
     def change(self, assertion: Assertion, checkpoint: str) -> Verdict:
         """For the `audit` fixture: what a measure changed against the baseline or the reference."""
@@ -128,8 +135,10 @@ class AuditSession:
 
     def say(self, line: str) -> None:
         """One line of progress, past pytest's capture; on a worker to the terminal that it shares."""
-        if self.config.get_verbosity() < 0:
-            return
+        if self.config.get_verbosity() >= 0:
+            self._show(line)
+
+    def _show(self, line: str) -> None:
         text = f"geoaudit: {visible(line)}"
         capture = self.config.pluginmanager.getplugin("capturemanager")
         terminal = self.config.pluginmanager.getplugin("terminalreporter")
@@ -170,6 +179,8 @@ class AuditSession:
         self.deciding.expect(
             Line(item.assertion, item.suite, item.checkpoint, item.members) for item in items if item.checkpoint
         )
+        asking = (getattr(item, "callspec", None) for item in session.items)
+        self.in_python.update(one.params[CHECKPOINT] for one in asking if one is not None and CHECKPOINT in one.params)
         for item in items:
             file = item.parent
             assert isinstance(file, AuditFile)
@@ -213,7 +224,7 @@ class AuditSession:
         if not self.config.getoption("geoaudit_plan") or broken:
             return None
         for line in self.plan_lines():
-            self.say(line)
+            self._show(line)  # under -q too: it is what was asked for
         return True
 
     @pytest.hookimpl(wrapper=True)
@@ -337,13 +348,22 @@ class AuditSession:
         notes += [self.unsummarised] if self.unsummarised else []
         terminal.show(terminalreporter, self.result, report, notes)
 
+    @pytest.hookimpl(wrapper=True, tryfirst=True, specname="pytest_terminal_summary")
+    def pytest_terminal_summary_short(self, terminalreporter: Any) -> Generator[None]:
+        """Behind pytest's short summary, the items that it has no letter for."""
+        yield
+        if not self.is_worker:
+            from geoaudit.report import terminal
+
+            terminal.show_short(terminalreporter)
+
     def plan_lines(self) -> list[str]:
         """For each checkpoint the work left, with its tokens, time and memory, and what it cannot decide."""
         if not isinstance(self.numbers, Live):
             return ["a replay measures nothing: there is nothing to plan"]
         auditor = self.numbers.auditor
         named = [*auditor.names, *filter(None, [auditor.checkpoints.baseline])]
-        lines = outlook(auditor, {name: self.deciding.planned(name) for name in named})
+        lines = outlook(auditor, {name: self.deciding.planned(name) for name in named}, self.in_python)
         return lines + self.deciding.foreseen()
 
 

@@ -1,7 +1,8 @@
 """`geoaudit verify RECORD`: does a record say what its checkpoints do? Hashes, outcomes, and a sample measured again.
 
 Nothing of an earlier audit is reused: what is measured again is measured into a store of its own. Exit 0: everything
-that was looked at agrees. 1: something differs. 2: something could not be looked at, and nothing differs.
+that was looked at agrees. 1: something differs. 2: something could not be looked at, and nothing differs. 4: the
+request cannot be right.
 """
 
 from __future__ import annotations
@@ -33,7 +34,8 @@ def add_to(commands: Any) -> None:
         help="measure a sample of a record again, and check its hashes and outcomes",
         description="Checks that a record is as it was written, that suites, prompts and weights are those it names, "
         "that its outcomes follow from its numbers, and measures a random sample of the numbers again, with nothing "
-        "reused. Exit 0: all of it agrees; 1: something differs; 2: something could not be looked at.",
+        "reused. Exit 0: all of it agrees; 1: something differs; 2: something could not be looked at; 4: the request "
+        "cannot be right, for example a record that cannot be read or a --model that the record does not name.",
         epilog="example: geoaudit verify reports/geoaudit.json --sample 0.2",
     )
     parser.add_argument("record", type=Path, metavar="RECORD.json")
@@ -104,9 +106,10 @@ def verify(asked: Asked, store: Path, say: Callable[[str], None] = _line) -> int
     _outcomes(record, asked.record, suites, findings)
     _package(record, say)
     again(record, suites, asked, store, findings)
+    apart = findings.verdicts.count("differs")
     end = {
         "agrees": "everything that was looked at agrees with the record",
-        "differs": "the record does not say what was found",
+        "differs": f"{apart} finding{'s differ' if apart != 1 else ' differs'} from the record",
         "open": "nothing differs, but not everything could be looked at",
     }
     say(end[findings.worst])

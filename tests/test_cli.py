@@ -12,12 +12,14 @@ from pathlib import Path
 import pytest
 
 import geoaudit
+from geoaudit.audit.outlook import FLIPS as PLANNED
 from geoaudit.audit.provenance import sealed
 from geoaudit.audit.record import read, write
 from geoaudit.audit.schema import suite_schema
 from geoaudit.cli import EXIT_USAGE, main
 from geoaudit.measures.table import MEASURES
 from geoaudit.prompts.sources import names
+from geoaudit.stats.power import FLIPS
 from tests.audit.test_merge import one_of
 from tests.report.example_record import example_record
 
@@ -54,6 +56,12 @@ def failed(found: tuple[int, str, str], *words: str) -> None:
     assert err.count("\n") == 1
     for one in words:
         assert one in err
+
+
+def failed_with(found: tuple[int, str, str], *words: str) -> str:
+    """The line of it."""
+    failed(found, *words)
+    return found[2]
 
 
 # --- in general ------------------------------------------------------------------------------------------------------
@@ -157,14 +165,26 @@ def test_measures_explains_one(run, measure):
 
 
 def test_preflight_says_what_a_comparison_can_show(run):
-    code, out, err = run("preflight", "--n", "128", "--margin", "0.05")
+    code, out, err = run("preflight", "--n", "128", "--margin", "0.05", "--discordance", "0.1")
     assert (code, err) == (0, "")
     assert re.search(r"P\(passed \| no change\) +0\.34\d", out)
     assert "too few to rely on" in out
     enough = run("preflight", "--n", "2000", "--margin", "0.1")[1]
     assert "P(passed | no change)          1.000" in enough
     assert "too few" not in enough
+    assert "half the margin passes less" not in enough
+    assert run("preflight", "--n", "128", "--margin", "0.1")[1].startswith(f"n = 128, discordance {FLIPS:g}, ")
+    assert FLIPS == PLANNED
     failed(run("preflight", "--n", "0", "--margin", "0.1"))
+
+
+def test_preflight_says_which_of_both_is_not_to_be_relied_on(run):
+    out = run("preflight", "--n", "128", "--margin", "0.1", "--discordance", "0.1")[1]
+    assert re.search(r"no change\) +0\.89\d", out)
+    assert "too few to rely on" not in out
+    assert "one that changed by half the margin passes less than four times in five" in out
+    nothing = run("preflight", "--n", "128", "--margin", "0.0001", "--discordance", "0.5")[1]
+    assert "four times in five at no n" in nothing
 
 
 def test_measures_knows_the_nearest(run):
@@ -176,6 +196,19 @@ def test_schema_prints_json(run):
     assert (code, err) == (0, "")
     assert json.loads(out) == suite_schema()
     assert out.isascii()
+
+
+def test_verify_says_every_code_that_it_ends_with(run):
+    said = " ".join(run("verify", "--help")[1].split())
+    for code in ("Exit 0: ", "1: ", "2: ", "4: the request cannot be right"):
+        assert code in said
+    failed(run("verify", "none.json"), "cannot read the record")
+
+
+def test_compare_says_every_code_that_it_ends_with(run):
+    said = " ".join(run("compare", "--help")[1].split())
+    for code in ("Exit code: 0 ", "1 something is worse", "2 nothing was", "4 the records"):
+        assert code in said
 
 
 # --- judge -----------------------------------------------------------------------------------------------------------
@@ -237,6 +270,16 @@ def test_report_does_not_overwrite_its_record(run, record, tmp_path):
     assert record.read_bytes() == before
 
 
+@pytest.mark.parametrize("output", ["all.json", "ALL.JSON"])
+def test_report_writes_no_page_over_a_record(run, record, two, tmp_path, output):
+    (tmp_path / output).write_text("kept")
+    said = failed_with(run("report", *two, "-o", output), output[:3] + ".html")
+    assert "the merged record is then written to" in said
+    assert "merged record" not in failed_with(run("report", "audit.json", "-o", output), output[:3] + ".html")
+    assert (tmp_path / output).read_text() == "kept"
+    assert not (tmp_path / "all.html").exists()
+
+
 @pytest.mark.parametrize(
     ("content", "words"), [("", "is not JSON"), ("[]", "is not a geoaudit record"), ('{"geoaudit_record": 7}', "got 7")]
 )
@@ -261,7 +304,7 @@ def two(tmp_path) -> tuple[str, str]:
 
 
 def test_report_merges_several_records(run, two, tmp_path):
-    assert run("report", *two) == (0, "merged.html\n", "")
+    assert run("report", *two) == (0, "merged.html\nmerged.json\n", "")
     merged = read(tmp_path / "merged.json")
     assert merged["trajectories"][0]["checkpoints"] == ["run/step50", "run/step100"]
     page = (tmp_path / "merged.html").read_text()
@@ -279,6 +322,24 @@ def test_report_of_records_that_contradict(run, two, tmp_path):
     failed(run("report", *two, "other.json"), "measured twice with different results")
     assert not (tmp_path / "merged.html").exists()
     failed(run("report", *two, "-o", "step50.html"), "would overwrite its record step50.json")
+
+
+def test_report_of_records_of_one_name_tells_them_apart(run, two, tmp_path):
+    earlier = one_of("run/step50")
+    later = one_of("run/step100")
+    for one in (earlier, later):
+        for measure in one["measures"].values():
+            measure.pop("version", None)
+            if one is later:
+                measure["version"] = 2
+    for folder, found in (("first", earlier), ("second", later)):
+        (tmp_path / folder).mkdir()
+        write(sealed(found), tmp_path / folder / "geoaudit.json")
+    code, _, err = run("report", "first/geoaudit.json", "second/geoaudit.json")
+    assert code == 4
+    assert "is from before versions were recorded in first/geoaudit.json and of version" in err
+    assert "second/geoaudit.json, so that" in err
+    assert str(tmp_path) not in err
 
 
 def test_report_of_an_edited_record(run, two, tmp_path):

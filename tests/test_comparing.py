@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from geoaudit.cli import main
-from tests.audit.changed import record, refusals
+from tests.audit.changed import flagged, plain, record, refusals
 from tests.audit.test_comparison import answers, asr
 from tests.test_imports import imported
 
@@ -29,18 +30,70 @@ def test_what_got_worse_is_first_and_ends_with_1(files: Path, capsys: pytest.Cap
     out = capsys.readouterr().out
     lines = out.splitlines()
     assert lines[0].startswith("old: old.json (old, 2026-11-22)")
-    first = next(number for number, line in enumerate(lines) if line.startswith("WORSE"))
-    assert "attack_success_rate" in lines[first]
+    assert "WORSE" in lines[3]
+    first = lines.index("WORSE: attack_success_rate (source harmful)")
     assert lines[first + 1].split()[:3] == ["0.05", "->", "0.25,"]
     assert "change +0.2 [" in lines[first + 1]
     assert "paired on the same 200 prompts" in lines[first + 2]
-    assert "2 compared: 1 worse, 1 changed; 0 not compared" in out
+    assert "2 compared: 2 worse; 0 not compared" in out
     assert max(map(len, lines)) <= 100
     found = json.loads((files / "out.json").read_text())
-    assert [row["verdict"] for row in found["rows"]] == ["worse", "changed"]
-    assert found["rows"][0]["low"] <= 0.2 <= found["rows"][0]["high"]
+    assert [row["verdict"] for row in found["rows"]] == ["worse", "worse"]
+    rate = next(row for row in found["rows"] if row["measure"] == "attack_success_rate")
+    assert rate["low"] <= 0.2 <= rate["high"]
     assert main(["compare", "new.json", "old.json"]) == 0
     assert "That is not the same as nothing changed" in capsys.readouterr().out
+
+
+def test_what_may_be_worse_is_said_at_the_end(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name, low in (("old", 6.0), ("new", 4.0)):
+        found = record(asr(answers(150), name), plain(low, low - 0.1, low + 0.1, checkpoint=name))
+        (files / f"{name}.json").write_text(json.dumps(found))
+    assert main(["compare", "old.json", "new.json"]) == 2
+    out = capsys.readouterr().out
+    assert out.splitlines()[-1] == "1 changed in a measure that has no better side: read what changed."
+    assert "Nothing was shown" not in out
+    for name, unread in (("old", "d"), ("new", "a")):
+        found = record(asr(unread * 30 + "r" * 170, name))
+        (files / f"{name}.json").write_text(json.dumps(found))
+    assert main(["compare", "old.json", "new.json"]) == 2
+    out = capsys.readouterr().out
+    assert out.splitlines()[-1] == "1 may be worse, by what stands in answers that nobody could read."
+
+
+def test_a_record_with_itself_is_said_to_be_that(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (files / "copy.json").write_text((files / "new.json").read_text())
+    for words in (["new.json", "new.json"], ["new.json", "copy.json"], ["new.json#new", "new.json"]):
+        assert main(["compare", *words]) == 0
+        out = capsys.readouterr().out
+        assert out.splitlines()[2].startswith("Both are the same record")
+        assert "Nothing was shown to be worse" not in out
+    main(["compare", "old.json", "new.json"])
+    assert "same record" not in capsys.readouterr().out
+
+
+def test_two_checkpoints_of_one_record_are_no_record_with_itself(
+    files: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    both = record(*(asr(answers(refused), name) for name, refused in (("a", 190), ("b", 190))))
+    (files / "both.json").write_text(json.dumps(both))
+    assert main(["compare", "both.json#a", "both.json#b"]) == 0
+    out = capsys.readouterr().out
+    assert "same record" not in out
+    assert "That is not the same as nothing changed" in out
+
+
+def test_a_reason_is_shown_whole(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("old", "new"):
+        stopped = flagged(asr(answers(150), name))
+        said = replace(stopped.flags[0], sentence="planted " * 150 + "end of it")
+        found = record(replace(stopped, flags=(said,)), refusals(answers(150), checkpoint=name))
+        (files / f"{name}.json").write_text(json.dumps(found))
+    main(["compare", "old.json", "new.json"])
+    out = capsys.readouterr().out
+    assert "left out…" not in out
+    assert out.count("planted") == 300
+    assert "end of it" in " ".join(out.split())
 
 
 def test_a_margin_and_names_of_checkpoints(files: Path, capsys: pytest.CaptureFixture[str]) -> None:

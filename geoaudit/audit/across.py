@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -25,7 +25,6 @@ __all__ = ["Point", "decide_across"]
 
 _SAID = {
     "passed": "",
-    "failed": "it is not so that ",
     "inconclusive": "it is open whether ",
     "invalid": "it cannot be decided whether ",
 }
@@ -82,7 +81,32 @@ def decide_across(
         return Decision("invalid", by, text, flags), result
     if found.outcome != "invalid":  # what would have stopped another verdict stands beside this one
         flags = tuple(replace(flag, effect="note") for flag in flags)
-    return Decision(found.outcome, by, f"{_SAID[found.outcome]}{result['says']}: {found.sentence}", flags), result
+    if found.outcome == "failed":
+        said = f"{assertion.measure} {_denied(across, result['points'])}"
+    else:
+        said = f"{_SAID[found.outcome]}{result['says']}"
+    return Decision(found.outcome, by, f"{said}: {found.sentence}", flags), result
+
+
+def _denied(across: Across, rows: Sequence[Mapping[str, Any]]) -> str:
+    """What is so where a rule has failed, to follow a measure's name: `is above 0.05`."""
+    match across.rule:
+        case "never_above" | "never_below":
+            return f"is {across.fails} {across.limit:g}"
+        case "first_failing_step":
+            before = across.not_before
+            if before is not None and any(row.get("breaks") and row["step"] < before for row in rows):
+                return f"is {across.fails} {across.limit:g} before step {before}"
+            return f"is not {across.fails} {across.limit:g} by step {across.by}"
+        case "monotone":
+            return across.says.removeprefix("never ")
+        case "trend":
+            return f"has no {across.says.removeprefix('has a ')}"
+        case "change_point":
+            return f"does not jump{across.says.removeprefix('jumps')}"
+        case "relocates":
+            return f"does not move{across.says.removeprefix('moves')}"
+    return f"does not go{across.says.removeprefix('goes')}"
 
 
 # --- what can be said before any rule ------------------------------------------------------------------------------
@@ -145,21 +169,18 @@ def _measured(points: Sequence[Point]) -> tuple[Flag, ...]:
 
 
 def _named(flags: Iterable[tuple[str, Flag]]) -> tuple[Flag, ...]:
-    """Flags of several checkpoints: each name and effect once, with the checkpoints that have it."""
-    found: dict[tuple[str, str], list[tuple[str, Flag]]] = {}
+    """Flags of several checkpoints: each reason once, with the checkpoints that gave it and no others."""
+    found: dict[Flag, dict[str, None]] = {}
     for name, flag in flags:
-        found.setdefault((flag.name, flag.effect), []).append((name, flag))
-    return tuple(
-        replace(one[0][1], sentence=f"at {', '.join(dict.fromkeys(name for name, _ in one))}: {one[0][1].sentence}")
-        for one in found.values()
-    )
+        found.setdefault(flag, {})[name] = None
+    return tuple(replace(flag, sentence=f"at {', '.join(names)}: {flag.sentence}") for flag, names in found.items())
 
 
 def _once(flags: tuple[Flag, ...]) -> tuple[Flag, ...]:
-    """Each name once; a stop before a note."""
-    kept: dict[str, Flag] = {}
+    """Each sentence under a name once; a stop before a note."""
+    kept: dict[tuple[str, str], Flag] = {}
     for flag in sorted(flags, key=lambda one: one.effect != "stops"):
-        kept.setdefault(flag.name, flag)
+        kept.setdefault((flag.name, flag.sentence), flag)
     return tuple(kept.values())
 
 

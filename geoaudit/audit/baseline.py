@@ -63,7 +63,7 @@ class RecordBaseline:
             return there[candidate]
         raise RequestError(
             f"the record {self.spec} has the checkpoints {', '.join(there)} and none called {candidate}: say which one "
-            f"is the baseline, for example --geoaudit-baseline='{self.spec}#{next(iter(there))}'"
+            f"is the baseline, for example '{self.spec}#{next(iter(there))}'"
         )
 
     def find(self, candidate: Measurement) -> Measurement:
@@ -165,8 +165,7 @@ class Against:
         """
         against: dict[str, Any] = {"role": other.role, "name": other.name or None, "id": None}
         if other.why_not or candidate.estimate is None:
-            why = other.why_not or "nothing was measured here"
-            return ChangeInput(assertion, candidate, None, against, why)
+            return ChangeInput(assertion, candidate, None, against, other.why_not)
         here = self.around.environment(candidate.checkpoint)
         if other.checkpoint:
             assert measured is not None

@@ -113,10 +113,10 @@ def decide_changes(lines: Sequence[ChangeInput], *, by: By) -> list[tuple[Decisi
 
 
 def _contrast(line: ChangeInput, by: By) -> Contrast:
-    if line.candidate.estimate is None:
-        return Contrast(f"not measured: {line.candidate.why_missing}")
-    if line.other is None:
+    if line.other is None and line.why_not:  # first: then the candidate was not measured for it either
         return Contrast(f"nothing to compare with: {line.why_not}")
+    if line.candidate.estimate is None or line.other is None:
+        return Contrast(f"not measured: {line.candidate.why_missing}")
     return contrast(
         line.candidate,
         line.other,

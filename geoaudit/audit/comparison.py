@@ -17,13 +17,18 @@ from geoaudit.audit.environment import Environment, mismatches
 from geoaudit.audit.noise import Noise
 from geoaudit.errors import RequestError
 from geoaudit.measures.table import MEASURES
+from geoaudit.prompts.sources import names as known_sources
 from geoaudit.records import Flag, Measurement
 from geoaudit.stats.differences import Difference
 from geoaudit.stats.multiplicity import holm
 
 EXIT_WORSE = 1
 """Something got worse."""
+EXIT_OPEN = 2
+"""Nothing was shown to be worse, and something changed of which nobody can say whether it got worse."""
 Verdict = Literal["worse", "changed", "unread", "no change shown", "better"]
+OPEN: frozenset[Verdict] = frozenset({"changed", "unread"})
+"""Verdicts that a person has to read: they may be worse."""
 ORDER: tuple[Verdict, ...] = ("worse", "changed", "unread", "no change shown", "better")
 """Worst first."""
 WORDS: dict[Verdict, str] = {
@@ -102,8 +107,9 @@ class Comparison:
 
     @property
     def exit_code(self) -> int:
-        """1 where something got worse, else 0."""
-        return EXIT_WORSE if any(row.verdict == "worse" for row in self.rows) else 0
+        """1 where something got worse, 2 where something changed that may be worse, else 0."""
+        said = {row.verdict for row in self.rows}
+        return EXIT_WORSE if "worse" in said else EXIT_OPEN if said & OPEN else 0
 
 
 def compare(
@@ -186,6 +192,13 @@ def compare(
     return Comparison(tuple(worst_first), tuple(left_out))
 
 
+def at_itself(old: RecordBaseline, new: RecordBaseline) -> bool:
+    """Whether both are the same checkpoints of the same audit."""
+    chosen = [{str(one["name"]) for one in side.record["checkpoints"]} for side in (old, new)]
+    names = [{side.only} if side.only else there for side, there in zip((old, new), chosen, strict=True)]
+    return old.record == new.record and names[0] == names[1]
+
+
 IN_POINTS: frozenset[str] = frozenset(name for name, one in MEASURES.items() if one.range == (0.0, 1.0))
 """Measures to which a margin in points applies."""
 
@@ -207,10 +220,22 @@ def _way(candidate: Measurement, difference: Difference, limit: float, factor: f
     low, high = difference.interval()
     if _p(difference, limit) * factor > 0.05 or not (low > limit or high < -limit):
         return "no change shown"
-    better = MEASURES[candidate.measure].better if candidate.measure in MEASURES else "neither"
+    better = _better(candidate)
     if better == "neither":
         return "changed"
     return "better" if (low > 0) == (better == "higher") else "worse"
+
+
+def _better(found: Measurement) -> Literal["lower", "higher", "neither"]:
+    """Which way is better: of refusals, what the prompts are says that."""
+    if found.measure not in MEASURES:
+        return "neither"
+    if found.measure != "refusal_rate":
+        return MEASURES[found.measure].better
+    source = found.parameters.get("source")
+    own = source.get("label") if isinstance(source, Mapping) else None  # of a file of the user's
+    label = own or next((one.label for one in known_sources() if one.name == source), None)
+    return "higher" if label == "harmful" else "lower" if label == "harmless" else "neither"
 
 
 def _key(found: Measurement) -> str:

@@ -18,7 +18,7 @@ from geoaudit.audit.numbers import Live, NotInRecord, Numbers
 from geoaudit.audit.plan import Planned
 from geoaudit.audit.suite import Assertion, Suite
 from geoaudit.audit.verdict import Verdict, verdict_of
-from geoaudit.errors import GeoauditError, UnknownName
+from geoaudit.errors import GeoauditError, RequestError, UnknownName
 from geoaudit.measures.evidence import Evidence
 from geoaudit.measures.table import get
 from geoaudit.records import Measurement
@@ -80,7 +80,12 @@ class Deciding:
         # a change line asks for its whole family: each is said of itself, and once
         own = [pair for pair in asks if pair[0].against is None or pair[1] == _ask(pair[0], checkpoint)]
         kept = [pair for at, pair in enumerate(own) if pair[0].against is None or pair not in own[:at]]
-        return [(assertion, self._plan(ask)) for assertion, ask in kept]
+        alone: list[tuple[Assertion, Planned | GeoauditError]] = [
+            (line.assertion, RequestError(f"nothing to compare with: {why}"))
+            for line in self._lines
+            if line.about == checkpoint and (why := self._without_other(line.assertion, checkpoint))
+        ]
+        return [(assertion, self._plan(ask)) for assertion, ask in kept] + alone
 
     def foreseen(self) -> list[str]:
         """What lines across trajectories cannot be decided on so few checkpoints, before anything is measured."""
@@ -88,8 +93,10 @@ class Deciding:
         few = [(line, foreseen(rule, len(line.members))) for line, rule in across]
         return [f"{line.assertion.id}[{line.about}]: few-points: {why}" for line, why in few if why is not None]
 
-    def measure(self, checkpoint: str, measure: str, given: Mapping[str, Any]) -> tuple[str | None, Measurement]:
-        """For the `audit` fixture: (key, measurement).
+    def measure(
+        self, checkpoint: str, measure: str, given: Mapping[str, Any], file: str = ""
+    ) -> tuple[str | None, Measurement]:
+        """For the `audit` fixture, in a test of that file: (key, measurement).
 
         Raises:
             UnknownName: of a source that there is not, which is the test's error and no verdict.
@@ -99,11 +106,13 @@ class Deciding:
         planned = self._plan(ask)
         if isinstance(planned, UnknownName):
             raise planned
-        return self._measured(ask, "")
+        return self._measured(ask, file)
 
     def change(self, assertion: Assertion, checkpoint: str) -> Verdict:
         """For the `audit` fixture: one change, decided by itself."""
-        given, (candidate, other) = self._sides(assertion, checkpoint, "")
+        given, (candidate, other) = self._sides(
+            assertion, checkpoint, self._measured(_ask(assertion, checkpoint), assertion.file)
+        )
         ((decision, result),) = decide_changes([given], by=self.by)
         decision = replace(decision, sentence=f"{decision.sentence}; {ALONE}")
         others = [] if other is None else [other]
@@ -177,18 +186,35 @@ class Deciding:
     def _family(self, suite: Suite, checkpoint: str) -> dict[str, _Decided]:
         """Id -> what was decided of each change line of a suite on a checkpoint."""
         lines = self._changes(suite, checkpoint)
-        inputs, sides = zip(*(self._sides(line, checkpoint, suite.file) for line in lines), strict=True)
+        inputs, sides = zip(
+            *(self._sides(line, checkpoint, self._candidate(line, checkpoint, suite.file)) for line in lines),
+            strict=True,
+        )
         decided = decide_changes(inputs, by=self.by)
         return {
             line.id: _Decided(candidate, other, decision, result)
             for line, (candidate, other), (decision, result) in zip(lines, sides, decided, strict=True)
         }
 
-    def _sides(self, line: Assertion, checkpoint: str, file: str) -> tuple[ChangeInput, tuple[Keyed, Keyed | None]]:
+    def _candidate(self, line: Assertion, checkpoint: str, file: str) -> Keyed:
+        """What a change line measures of the checkpoint itself; nothing where there is nothing to compare it with."""
+        why = self._without_other(line, checkpoint)
+        if not why:
+            return self._measured(_ask(line, checkpoint), file)
+        shown = Evidence.described(line.parameters)
+        return None, Measurement(line.measure, checkpoint, shown, get(line.measure).unit, why_missing=why)
+
+    def _without_other(self, line: Assertion, checkpoint: str) -> str:
+        """Why a change line has nothing to compare with on a checkpoint; empty where it has, and for other lines."""
+        return "" if line.against is None else self.numbers.against.other(line, checkpoint).why_not
+
+    def _sides(
+        self, line: Assertion, checkpoint: str, candidate: Keyed
+    ) -> tuple[ChangeInput, tuple[Keyed, Keyed | None]]:
         """What a change line is decided from, and both sides with their keys."""
         against = self.numbers.against
-        candidate, other = self._measured(_ask(line, checkpoint), file), against.other(line, checkpoint)
-        there = self._measured(_ask(line, other.checkpoint), file) if other.checkpoint else None
+        other = against.other(line, checkpoint)
+        there = self._measured(_ask(line, other.checkpoint), line.file) if other.checkpoint else None
         given = against.input(line, candidate[1], other, None if there is None else there[1])
         if there is None and given.other is not None:
             there = self.numbers.key_of(given.other), given.other
@@ -221,8 +247,9 @@ class Deciding:
             return [_ask(one, line.about)]
         asks = []
         for change in self._changes(line.suite, line.about):
-            other = self.numbers.against.other(change, line.about).checkpoint
-            asks += [_ask(change, name) for name in (line.about, other) if name]
+            other = self.numbers.against.other(change, line.about)
+            if not other.why_not:  # nothing is measured for a comparison with nothing
+                asks += [_ask(change, name) for name in (line.about, other.checkpoint) if name]
         return asks
 
     def _lay(self, checkpoint: str) -> None:

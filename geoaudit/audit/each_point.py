@@ -113,7 +113,7 @@ def _p(comparator: str, bound: tuple[float, ...], found: Measurement) -> float:
 def _every(parts: Mapping[int, Part], broken: Collection[int], by: By) -> tuple[Outcome, str]:
     """A rule that every checkpoint must keep."""
     if broken:
-        return "failed", _list([parts[i] for i in parts if i in broken])
+        return "failed", _broken([parts[i] for i in parts if i in broken], by)
     if all(part.decision.outcome == "passed" for part in parts.values()):
         how = "the estimates" if by == "estimate" else "the whole 95 % intervals"
         return "passed", f"so say {how} of {len(parts)} checkpoints"
@@ -124,7 +124,7 @@ def _first_failing(parts: Mapping[int, Part], broken: Collection[int], by: By) -
     """Every early checkpoint holds, and some due one does not."""
     too_soon = [part for i, part in parts.items() if part.early and i in broken]
     if too_soon:
-        return "failed", _list(too_soon)
+        return "failed", _broken(too_soon, by)
     early = [part for part in parts.values() if part.early]
     due = {i: part for i, part in parts.items() if part.due}
     if due and all(part.decision.outcome == "passed" for part in due.values()):
@@ -151,10 +151,19 @@ def _untrusted(points: Sequence[Point], parts: Mapping[int, Part], by: By) -> st
     return None
 
 
-def _list(parts: Sequence[Part]) -> str:
+def _broken(parts: Sequence[Part], by: By) -> str:
+    """The value at the first of those that break their bound, and where else."""
+    found = parts[0].point.measurement
+    if found.estimate is None or found.detail.get("distribution"):  # a place: its resamples say it
+        return _list(parts)
+    ends = f", the 95 % interval is [{found.low:.4g}, {found.high:.4g}]" if by == "interval" else ""
+    return _list(parts, f"it is {found.estimate:.4g}{ends}")
+
+
+def _list(parts: Sequence[Part], said: str = "") -> str:
     """What the first says, and how many say the like."""
     first = parts[0]
-    text = f"at {first.point.checkpoint}, {first.decision.sentence}"
+    text = f"at {first.point.checkpoint}, {said or first.decision.sentence}"
     if len(parts) == 1:
         return text
     return f"{text}; likewise at {', '.join(part.point.checkpoint for part in parts[1:])}"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from geoaudit.audit import provenance
@@ -78,6 +79,19 @@ def merge(records: Sequence[Named]) -> dict[str, Any]:
         ],
         "provenance": {**made, "package": first["provenance"]["package"]},
     }
+
+
+def told_apart(paths: Sequence[Path]) -> list[str]:
+    """Names of files for a reader: of those that are called alike, as much of their folders as tells them apart."""
+    places = [path.absolute().parts for path in paths]
+
+    def name(mine: tuple[str, ...]) -> str:
+        others = [one for one in places if one != mine]
+        most = range(1, len(mine) + 1)
+        kept = next((n for n in most if all(one[-n:] != mine[-n:] for one in others)), len(mine))
+        return Path(*mine[-kept:]).as_posix()
+
+    return [name(one) for one in places]
 
 
 def trajectories_from(record: Mapping[str, Any], reference: str | None = None) -> Trajectories:
@@ -174,10 +188,15 @@ def _measures(records: Sequence[Named]) -> dict[str, Any]:
             where, earlier = found.setdefault(name, (file, one))
             if earlier.get("version") != one.get("version"):
                 raise RequestError(
-                    f"{name} is of version {earlier.get('version')} in {where} and of {one.get('version')} in {file}, "
-                    "so that their numbers are not of the same thing: measure one of them again"
+                    f"{name} is {_version(earlier)} in {where} and {_version(one)} in {file}, "
+                    "so that their numbers may not be of the same thing: measure one of them again"
                 )
     return {name: one for name, (_, one) in found.items()}
+
+
+def _version(measure: Mapping[str, Any]) -> str:
+    version = measure.get("version")
+    return "from before versions were recorded" if version is None else f"of version {version}"
 
 
 def _suites(records: Sequence[Named]) -> list[dict[str, Any]]:

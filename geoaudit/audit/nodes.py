@@ -140,8 +140,10 @@ class Nodes:
     def shown(self, node: yaml.Node) -> str:
         """A node in an error."""
         if isinstance(node, yaml.MappingNode):
-            return "a mapping"
-        return "a list" if isinstance(node, yaml.SequenceNode) else repr(node.value)
+            return "a mapping" if node.value else "an empty mapping"
+        if isinstance(node, yaml.SequenceNode):
+            return "a list" if node.value else "an empty list"
+        return repr(node.value)
 
 
 def scientific(value: Any) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 
 from geoaudit.audit.costs import memory_bytes
 from geoaudit.audit.decide import chance_at_half, underpowered
@@ -15,21 +16,28 @@ from geoaudit.errors import GeoauditError
 from geoaudit.measures.table import get
 from geoaudit.model.checkpoint import Checkpoint
 from geoaudit.model.held import leaves_its_base
-from geoaudit.stats.power import change_power
+from geoaudit.stats.power import FLIPS, change_power
 from geoaudit.stats.proportions import n_to_certify
 
-FLIPS = 0.05
-"""Share of answers taken to flip between two runs of an unchanged model, where nothing was measured yet."""
+IN_STORE = "nothing: all of it is in the store"
+UNKNOWN = "not known: tests in Python say what they need when they run"
 
 Lines = Sequence[tuple[Assertion, Planned | GeoauditError]]
 """Assertions with what is planned for them, or why nothing can be."""
 
 
-def outlook(auditor: Auditor, planned: Mapping[str, Lines]) -> list[str]:
-    """The plan of every checkpoint, and of several a line for all; work that comparisons share is named once."""
+def outlook(auditor: Auditor, planned: Mapping[str, Lines], in_python: Mapping[str, int]) -> list[str]:
+    """The plan of every checkpoint, and of several a line for all; work that comparisons share is named once.
+
+    Args:
+        auditor: of the audit.
+        planned: checkpoint -> what the lines of suites ask of it.
+        in_python: checkpoint -> tests in Python about it; what they ask for is not known before they run.
+    """
     lines: list[str] = []
     said: set[Node] = set()
     seconds_of: dict[str, float] = {}
+    no_work: list[str] = []
     memory_of: dict[str, float] = {}
     for name, asserted in planned.items():
         try:
@@ -43,7 +51,9 @@ def outlook(auditor: Auditor, planned: Mapping[str, Lines]) -> list[str]:
         more = [(work, seconds) for work, seconds in left if work.node not in said]
         said.update(work.node for work, _ in more)
         seconds_of[name], memory_of[name] = sum(seconds for _, seconds in more), memory
-        nothing = "nothing more than above" if left else "nothing: all of it is in the store"
+        tests = in_python.get(name, 0)
+        nothing = "nothing more than above" if left else _nothing(asserted, tests)
+        no_work.append(_nothing(asserted, tests))
         total = clock(seconds_of[name]) if more else nothing
         lines.append(
             f"plan for {name}: {size.parameters / 1e6:,.0f} M parameters, {subject.contract.dtype} on "
@@ -54,8 +64,11 @@ def outlook(auditor: Auditor, planned: Mapping[str, Lines]) -> list[str]:
             lines.append(f"  {title}: {work.prompts} prompts, about {work.tokens:,} tokens, {clock(seconds)}")
         for assertion, one in asserted:
             lines += _outlook_of(auditor, assertion, one)
+        if tests:
+            lines.append(f"  and what {tests} {'test' if tests == 1 else 'tests'} in Python will ask for")
     if len(seconds_of) > 1:
-        total = clock(sum(seconds_of.values())) if any(seconds_of.values()) else "nothing: all of it is in the store"
+        none = IN_STORE if IN_STORE in no_work else no_work[0]
+        total = clock(sum(seconds_of.values())) if any(seconds_of.values()) else none
         largest = max(memory_of.values()) / 1e9
         shared = "; ".join(_shared(auditor, list(seconds_of)))
         lines.append(
@@ -63,6 +76,15 @@ def outlook(auditor: Auditor, planned: Mapping[str, Lines]) -> list[str]:
             f"at a time{'; ' if shared else ''}{shared})"
         )
     return lines
+
+
+def _nothing(asserted: Lines, tests: int) -> str:
+    """What stands in place of a time where no line of a suite leaves any work."""
+    if any(isinstance(one, Planned) for _, one in asserted):
+        return IN_STORE
+    if asserted:
+        return "nothing: no line of a suite can be measured"
+    return UNKNOWN if tests else "nothing: no line of a suite asks for anything of it"
 
 
 def _shared(auditor: Auditor, names: Sequence[str]) -> Iterator[str]:
@@ -96,11 +118,13 @@ def _outlook_of(auditor: Auditor, assertion: Assertion, planned: Planned | Geoau
     n = behaviours(planned, auditor.options.judging.data)
     flag = underpowered(assertion.comparator, assertion.bound, n)
     if flag is not None:
-        return [f"  {assertion.id}: {flag.name}: {flag.sentence}"]
+        return [f"  {_called(assertion)}: {flag.name}: {flag.sentence}"]
     chance = chance_at_half(assertion.comparator, assertion.bound, n)
     if chance is None or auditor.options.profile.decide == "estimate":
         return []
-    return [f"  {assertion.id}: n = {n}, passes with probability {chance[1]:.2f} if the true rate is {chance[0]:g}"]
+    return [
+        f"  {_called(assertion)}: n = {n}, passes with probability {chance[1]:.2f} if the true rate is {chance[0]:g}"
+    ]
 
 
 def _outlook_of_change(auditor: Auditor, assertion: Assertion, planned: Planned) -> list[str]:
@@ -114,9 +138,15 @@ def _outlook_of_change(auditor: Auditor, assertion: Assertion, planned: Planned)
     needed = n_to_certify(allowed, "at_most")
     if needed is not None and needed > n:
         why = f"even no change at all on {n} prompts cannot certify this margin; {needed} could"
-        return [f"  {assertion.id}: underpowered: {why}"]
+        return [f"  {_called(assertion)}: underpowered: {why}"]
     if auditor.options.profile.decide == "estimate":
         return []
     chance = change_power(n, FLIPS, 0.0, allowed)
     said = f"n = {n}, passes with probability {chance:.2f} if nothing changed but {FLIPS:.0%} of the answers flip"
-    return [f"  {assertion.id}: {said}"]
+    return [f"  {_called(assertion)}: {said}"]
+
+
+def _called(assertion: Assertion) -> str:
+    """A line of a suite with its bound, as a plan names it."""
+    bound = " ".join(f"{value:g}" for value in assertion.bound)
+    return f"{assertion.id} ({assertion.measure} {assertion.comparator} {bound}, {Path(assertion.file).name})"

@@ -159,7 +159,7 @@ def measurements_of(record: Mapping[str, Any]) -> dict[str, Measurement]:
 
 
 def measures_of(found: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    """What the record says of the measures that it has numbers of."""
+    """What the record says of the measures that it has numbers of; nothing of those that are not in the table."""
     return {
         name: {
             "title": MEASURES[name].title,
@@ -170,7 +170,7 @@ def measures_of(found: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
             "says": MEASURES[name].says,
             "says_not": MEASURES[name].says_not,
         }
-        for name in sorted({str(one["measure"]) for one in found})
+        for name in sorted({str(one["measure"]) for one in found} & set(MEASURES))
     }
 
 

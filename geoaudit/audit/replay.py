@@ -19,7 +19,7 @@ from geoaudit.audit import provenance
 from geoaudit.audit.baseline import PREFIX, Against, RecordBaseline, described
 from geoaudit.audit.concerned import decided_on
 from geoaudit.audit.environment import Environment
-from geoaudit.audit.merge import merge, trajectories_from
+from geoaudit.audit.merge import merge, told_apart, trajectories_from
 from geoaudit.audit.noise import Noise, Spread
 from geoaudit.audit.numbers import NotInRecord, Written
 from geoaudit.audit.plan import Planned, resolve, sources
@@ -27,10 +27,12 @@ from geoaudit.audit.profiles import Profile
 from geoaudit.audit.profiles import get as profile_of
 from geoaudit.audit.record import entries_of, measurements_of, measures_of, trajectories_of, whole
 from geoaudit.audit.suite import Assertion
-from geoaudit.errors import RequestError, did_you_mean
+from geoaudit.errors import RequestError, UnknownName, did_you_mean
 from geoaudit.measures.bench import load_source
 from geoaudit.measures.evidence import Evidence
+from geoaudit.measures.needs import Source
 from geoaudit.measures.table import MEASURES, get
+from geoaudit.prompts.sources import names
 from geoaudit.records import Measurement
 
 
@@ -82,7 +84,7 @@ class Replay:
         noise: Noise | None,
     ) -> None:
         self._seals = [one["provenance"].get(provenance.OWN) for one in self._records]
-        self.source = merge(list(zip([path.name for path in self.paths], self._records, strict=True)))
+        self.source = merge(list(zip(told_apart(self.paths), self._records, strict=True)))
         self.profile: Profile = profile_of(profile or self.source["profile"]["name"])
         self._entries = {one["name"]: one for one in self.source["checkpoints"]}
         self._names = list(self._entries)
@@ -119,6 +121,7 @@ class Replay:
 
         Raises:
             NotInRecord: the record has no such measurement.
+            UnknownName: nor could it have one, for no source has that name.
             GeoauditError: a parameter that cannot be.
         """
         parameters = resolve(get(measure), given, self.profile)
@@ -128,6 +131,10 @@ class Replay:
             noted = self._index.get(_known_by(name, measure, given), ())
             found = [one for one in noted if self._found[one].estimate is None]
         if not found:
+            known = [one.name for one in names()]
+            for value in parameters.values():
+                if isinstance(value, Source) and not value.file and value.name not in known:
+                    raise UnknownName.among("source", value.name, known)
             raise NotInRecord(f"not in the record{self._near(asked)}", self._command(name))
         return replace(asked, key=found[0])
 

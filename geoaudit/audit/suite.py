@@ -147,7 +147,7 @@ class _Reader(RuleNodes):
         if not ID.match(name):
             raise self.error(keys["id"][1], f"id {name!r} must be lower case letters, digits, dots and dashes")
         measure = self.measure(keys["measure"][1])
-        checkpoints = self.text(keys["checkpoints"][1], "checkpoints") if "checkpoints" in keys else None
+        checkpoints = self.checkpoints(keys["checkpoints"][1]) if "checkpoints" in keys else None
         steps = self.steps(keys["steps"][1]) if "steps" in keys else None
         parameters = self.parameters(keys["with"][1] if "with" in keys else None, measure, chat)
         comparator, across = self.comparator(node, name, keys, measure, chat)
@@ -165,6 +165,12 @@ class _Reader(RuleNodes):
             against=self.against(keys, comparator),
             across=across,
         )
+
+    def checkpoints(self, node: yaml.Node) -> str:
+        """One name of a checkpoint, or a glob."""
+        if not isinstance(node, yaml.ScalarNode):
+            raise self.error(node, f"checkpoints is one name, or a glob such as 'r2d2/*', got {self.shown(node)}")
+        return self.text(node, "checkpoints")
 
     def measure(self, node: yaml.Node) -> Measure:
         """A measure of the table, by its name."""
@@ -355,7 +361,9 @@ class _Reader(RuleNodes):
         value = self.text(node, name)
         known = [source.name for source in names()]
         if value not in known:
+            near = did_you_mean(value, known)
+            own = f"; a file is {{file: {value}}}" if Path(value).suffix or "/" in value else ""
             raise self.error(
-                node, f"unknown source {value!r}{did_you_mean(value, known)}; `geoaudit data list` shows what there is"
+                node, f"unknown source {value!r}{near}{own}; `geoaudit data list` shows the sources that have a name"
             )
         return Source(value)

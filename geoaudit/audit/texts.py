@@ -30,6 +30,8 @@ ABOUT = (
 def write(record: Mapping[str, Any], store: Store, path: Path) -> str:
     """Write every prompt and answer behind a record, a JSON object a line, and say what was written.
 
+    Where the store holds none of them nothing is written, and a file that is there stays: it may be all there is.
+
     Args:
         record: as it was written.
         store: where the audit kept the texts.
@@ -54,11 +56,16 @@ def write(record: Mapping[str, Any], store: Store, path: Path) -> str:
             lines += rows
         else:
             lost.append(name)
+    count = len(record["completions"])
+    missing = (
+        f"the store {store.folder} does not hold the text of {len(lost)} of {count} sets "
+        "(name the audit's with --geoaudit-store)"
+    )
+    if not kept:
+        return f"prompts and answers in full: not written; {missing if lost else 'the record rests on none'}"
     write_atomically(path, "\n".join(lines) + "\n")
     said = f"prompts and answers in full: {path.name} ({sum(kept.values())} rows; may hold harmful text)"
-    if lost:
-        said += f"; the store no longer holds the text of {len(lost)} of {len(record['completions'])} sets"
-    return said
+    return f"{said}; {missing}" if lost else said
 
 
 def _rows(name: str, one: Mapping[str, Any], store: Store) -> Iterator[str]:

@@ -80,9 +80,19 @@ class Verdict:
             "flags": [{"name": f.name, "effect": f.effect, "sentence": f.sentence} for f in self.decision.flags],
         }
 
+    @property
+    def telling(self) -> Measurement:
+        """The measurement to show: of a trajectory that failed, the first checkpoint's that breaks the line."""
+        if self.outcome != "failed" or self.kind != "across":
+            return self.measurement
+        broken = [row["checkpoint"] for row in self.result.get("points", ()) if row.get("breaks")]
+        there = {found.checkpoint: found for _, found in reversed(self.others) if found.measure == self.measure}
+        there[self.measurement.checkpoint] = self.measurement
+        return next((there[name] for name in broken if name in there), self.measurement)
+
     def properties(self) -> list[tuple[str, object]]:
         """What a JUnit file shows of it."""
-        found = self.measurement
+        found = self.telling
         values: dict[str, object] = {
             "geoaudit_outcome": self.outcome,
             "geoaudit_checkpoint": self.checkpoint,
@@ -99,7 +109,7 @@ class Verdict:
 
     def text(self) -> str:
         """Several lines for a failed test."""
-        found = self.measurement
+        found = self.telling
         lines = [f"{self.outcome}: {self.id} on {self.checkpoint}", f"  {self.decision.sentence}"]
         if found.estimate is not None:
             there = found.low is not None and found.high is not None

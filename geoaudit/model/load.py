@@ -98,7 +98,7 @@ def load_base(checkpoint: Checkpoint, *, store: Path, device: str, dtype: str) -
     """
     if dtype not in DTYPES:
         raise UnknownName.among("dtype", dtype, DTYPES)
-    _check_device(device)
+    check_device(device)
     with no_progress_bars():
         model: PreTrainedModel = _model(checkpoint, store, dtype)
     return model
@@ -125,7 +125,13 @@ def load_tokenizer(checkpoint: Checkpoint, *, store: Path) -> PreTrainedTokenize
     return tokenizer
 
 
-def _check_device(device: str) -> None:
+def check_device(device: str) -> None:
+    """Whether a device is there; imports torch for any but the CPU.
+
+    Raises:
+        UnknownName: not a device's name.
+        RequestError: torch sees no such device here.
+    """
     resolve_device(device)
     kind = device.partition(":")[0]
     if kind == "cpu":

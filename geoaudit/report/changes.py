@@ -21,6 +21,15 @@ COURSES: Mapping[str, str] = {
     "places": "place",
 }
 """What a rule over a trajectory found, by its name in the record, in words."""
+_NUMBERS = ("estimate", "size", "rho")
+"""What an interval beside it, `low` and `high`, is of."""
+_PARTS: Mapping[tuple[str, str], str] = {
+    ("backward", "estimate"): "furthest back by",
+    ("backward", "slack"): "allowed to fall back by",
+    ("places", "from"): "where it was to begin",
+    ("places", "to"): "where it was to go",
+}
+"""Parts whose names in the record say too little."""
 MOST_PARTS = 12
 """Numbers of what a rule found that are written at a line; the record holds them all."""
 MOST_MISMATCHES = 8
@@ -214,9 +223,12 @@ class Series:
         ]
         for name, text in COURSES.items():
             found = self.result.get(name)
-            parts = found.items() if isinstance(found, Mapping) else [("", found)]
+            parts = _with_interval(found).items() if isinstance(found, Mapping) else [("", found)]
             said += [
-                (f"{text} {words.plain(key) if key else ''}".replace("_", " ").strip(), _fact(value))
+                (
+                    _PARTS.get((name, key)) or f"{text} {words.plain(key) if key else ''}".replace("_", " ").strip(),
+                    _fact(value),
+                )
                 for key, value in parts
             ]
         return [(name, text) for name, text in said if text][:MOST_PARTS]
@@ -249,7 +261,19 @@ def _at(row: Row) -> str:
     return f" at {words.plain(row.get('checkpoint'))}" if step is None else f" at step {words.count(step)}"
 
 
+def _with_interval(found: Row) -> Row:
+    """The interval beside its number, and not by itself; none where it is no wider than the number, an estimate."""
+    name = next((one for one in _NUMBERS if words.finite(found.get(one)) is not None), "")
+    if not name or "low" not in found or "high" not in found:
+        return found
+    ends = words.interval(found["low"], found["high"]) if found["low"] != found["high"] else ""
+    rest = {key: value for key, value in found.items() if key not in ("low", "high")}
+    return {**rest, name: f"{_fact(found[name])} {ends}".strip()}
+
+
 def _fact(value: Any) -> str:
+    if isinstance(value, list | tuple) and len(value) == 2 and all(words.finite(end) is not None for end in value):
+        return f"{_fact(value[0])} to {_fact(value[1])}"
     x = words.finite(value)
     if isinstance(value, int) and x is not None:
         return words.count(x)

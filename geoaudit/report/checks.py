@@ -37,7 +37,7 @@ CHECKS: Mapping[str, tuple[str, str]] = {
     ),
     "paraphrase-gap": (
         "wording matters",
-        "The same prompts in other words get another answer.",
+        "In other words the same prompts may get another answer.",
     ),
     "graded-in-part": (
         "graded in part",

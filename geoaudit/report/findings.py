@@ -1,6 +1,7 @@
 """The worst findings of an audit in plain words, each with the checkpoint that it is worst on.
 
-What the model does goes before what is inside it; a number that must not be trusted is not said, only what stayed open.
+What failed goes before what stayed open, and what the model does before what is inside it; a number that must not be
+trusted is not said, only what stayed open.
 """
 
 from __future__ import annotations
@@ -118,14 +119,14 @@ def _same(line: Line) -> tuple[str, ...]:
     return line.outcome, line.kind, words.plain(line.assertion.get("measure")), *own, stopped
 
 
-def _rank(line: Line) -> tuple[int, int, float]:
-    """Smaller is worse: what the model does before what is inside it, then by outcome, then by how far off."""
+def _rank(line: Line) -> tuple[bool, int, int, float]:
+    """Smaller is worse: what failed first, what the model does before what is inside it, then by how far off."""
     doing = words.plain(line.assertion.get("measure")) in _DOING
     severity = words.OUTCOMES.index(line.outcome)
     harm = 0 if plainly.harmful(_row(line)) else 1
-    # a failed number about the inside goes before an open question about behaviour only where behaviour is not known
+    # among the open questions, one about behaviour goes before one about the inside, whatever keeps it open
     tier = severity if doing else severity + len(words.OUTCOMES)
-    return tier, harm if doing else 0, -_excess(line)
+    return line.outcome != "failed", tier, harm if doing else 0, -_excess(line)
 
 
 def _row(line: Line) -> Row:

@@ -115,6 +115,7 @@ def drawn(record: Mapping[str, Any]) -> tuple[str, list[Figure]]:
         estimate=verdict.by_estimate(shown),
         headline=verdict.headline(counts, estimate=verdict.by_estimate(shown)),
         exit_text=verdict.exit_text(shown),
+        replayed=provenance.replayed(shown),
         card=scorecard.scorecard(shown, lines),
         lines=lines,
         series=[line for line in lines if line.series],
@@ -224,6 +225,7 @@ def _environment() -> Environment:
     environment.globals.update(
         words=words,
         stops=verdict.stops,
+        beside_rate=verdict.beside_rate,
         figures=figures,
         interval_figures=interval_figures,
         carrier_figure=carrier_figure,

@@ -65,6 +65,23 @@ def baseline(record: Row) -> list[tuple[str, str]]:
     return shown
 
 
+MOST_RECORDS = 3
+"""Records of a replay that are named; more are counted."""
+
+
+def replayed(record: Row) -> str:
+    """That the verdict was taken on the numbers of earlier records, of which and when; "" where it was not."""
+    found = mapping(record.get("replayed"))
+    if not found:
+        return ""
+    names = list(dict.fromkeys(words.plain(one.get("file")) for one in rows(found, "records")))
+    shown = ", ".join(names[:MOST_RECORDS]) + (
+        f" and {len(names) - MOST_RECORDS} more" if len(names) > MOST_RECORDS else ""
+    )
+    when = f" on {words.plain(found['created'])}" if found.get("created") else ""
+    return f"A replay: decided{when} on the numbers of {shown or 'earlier records'}; nothing was measured for it."
+
+
 @dataclass(frozen=True)
 class Made:
     """One measure under one set of parameters, with every checkpoint that it was measured on."""

@@ -14,7 +14,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from geoaudit.report import rows, verdict, words
+from geoaudit.report import provenance, rows, verdict, words
 from geoaudit.report.clean import cleaned, visible
 from geoaudit.report.rows import flat
 from geoaudit.report.titles import mapping
@@ -78,7 +78,8 @@ def markdown(record: Mapping[str, Any], report: str = "", *, limit: int = LIMIT)
     head = [f"## {_sign(shown, counts)} geoaudit: {verdict.headline(counts, estimate=verdict.by_estimate(shown))}", ""]
     head += [f"<p><strong>{_inert(banner)}</strong></p>" for banner in verdict.banners(shown)]
     head += [f"<p>{_inert(rows.named(verdict.checkpoint_names(shown)))}; {_inert(verdict.exit_text(shown))}</p>"]
-    return _page(head, lines, [*_meanings(counts), *_places(report)], limit)
+    head += [f"<p>{_inert(said)}</p>"] if (said := provenance.replayed(shown)) else []
+    return _page(head, lines, [*_meanings(lines, counts), *_places(report)], limit)
 
 
 def _sign(record: Mapping[str, Any], counts: Mapping[str, int]) -> str:
@@ -126,10 +127,9 @@ def _why(line: Line) -> str:
     return ("" if line.measured else line.value) or line.explanation or next(iter(flags), "")
 
 
-def _meanings(counts: Mapping[str, int]) -> list[str]:
-    found = [
-        f"<li>{SIGNS[name]} <em>{name}</em>: {_inert(words.MEANINGS[name])}</li>" for name in counts if counts[name]
-    ]
+def _meanings(lines: Sequence[Line], counts: Mapping[str, int]) -> list[str]:
+    meanings = words.meanings(line.assertion for line in lines)
+    found = [f"<li>{SIGNS[name]} <em>{name}</em>: {_inert(meanings[name])}</li>" for name in counts if counts[name]]
     if not found:
         return []
     return ["<details><summary>What the outcomes mean</summary><ul>", *found, "</ul></details>"]

@@ -30,6 +30,8 @@ _GIVES_WAY = ((2, 20), (1, 16), (4, 16), (2, 14), (1, 10), (4, 8), (3, 12))
 _NAMES = (1, 2)
 """Columns of names, which differ at their ends: they are cut in the middle."""
 _INDENT = "    "
+_LISTED = {"f": "failed", "E": "error", "s": "skipped", "x": "xfailed", "X": "xpassed", "p": "passed"}
+"""What pytest's own short summary lists for each letter of `-r`."""
 
 
 def plain(text: str, outcome: str) -> str:
@@ -67,6 +69,46 @@ def show(reporter: Any, record: Mapping[str, Any] | None, report: str = "", note
         lines += summary_lines(record, report, width=width, verbose=verbose, paint=painter(writer))
     for line in lines:
         reporter.write_line(line)
+
+
+def show_short(reporter: Any) -> None:
+    """Add what pytest's short test summary leaves out: items that came out invalid or inconclusive, which did not pass.
+
+    Follows pytest's `-r` as failed items do, so that `-rN` leaves them out; says nothing under `-q`.
+
+    Args:
+        reporter: pytest's, after it has written its own short summary.
+    """
+    if reporter.config.get_verbosity() < 0 or reporter.no_summary or "f" not in reporter.reportchars:
+        return
+    writer = reporter.config.get_terminal_writer()
+    lines = short_lines(reporter.stats, writer.fullwidth if reporter.isatty else WIDTH, painter(writer))
+    if lines and not any(reporter.stats.get(_LISTED.get(letter, "")) for letter in reporter.reportchars):
+        reporter.write_sep("=", "short test summary info", cyan=True, bold=True)
+    for line in lines:
+        reporter.write_line(line)
+
+
+def short_lines(stats: Mapping[str, Sequence[Any]], width: int = WIDTH, paint: Paint = plain) -> list[str]:
+    """`INVALID path::id - reason` for each item, at most `MOST`, the rest counted.
+
+    Args:
+        stats: pytest's reports by category.
+        width: columns that a reason may fill; the name of an item is never cut, it is there to be copied.
+        paint: colours an outcome.
+    """
+    found = [(outcome, report) for outcome in ("invalid", "inconclusive") for report in stats.get(outcome, ())]
+    out = []
+    for outcome, report in found[:MOST]:
+        name = flat(visible(report.nodeid, 4096))
+        verdicts = getattr(report, "geoaudit", None) or ()
+        sentences = [words.plain(one.get("sentence")) for one in verdicts if one.get("outcome") == outcome]
+        room = max(width - _columns(f"{outcome} {name} - "), NARROWEST // 2)
+        why = f" - {_clip(flat(visible(sentences[0])), room)}" if sentences else ""
+        out.append(f"{paint(outcome.upper(), outcome)} {name}{why}")
+    more = words.tally({"outcome": outcome} for outcome, _ in found[MOST:])
+    left = ", ".join(f"{n} {outcome}" for outcome, n in more.items() if n)
+    return [*out, f"and {left} more"] if left else out
 
 
 def summary_lines(

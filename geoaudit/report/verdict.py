@@ -12,6 +12,9 @@ from geoaudit.report import changes, titles, words
 from geoaudit.report.changes import ACROSS, CHANGE, Change, Series
 from geoaudit.report.titles import Row, mapping
 
+MOST_NAMED = 3
+"""Checkpoints named beside a rate; more are counted."""
+
 
 @dataclass(frozen=True)
 class Line:
@@ -155,9 +158,12 @@ class Line:
 
     @property
     def flags(self) -> list[Row]:
-        """Validity checks that fired, those that stop first."""
+        """Validity checks that fired, those that stop first; a note that only repeats one of them is left out."""
         found = [flag for flag in self.assertion.get("flags") or () if isinstance(flag, Mapping)]
-        return sorted(found, key=lambda flag: flag.get("effect") != "stops")
+        stopping = [flag for flag in found if flag.get("effect") == "stops"]
+        said = [(flag.get("name"), flag.get("sentence")) for flag in stopping]
+        notes = [flag for flag in found if flag.get("effect") != "stops"]
+        return stopping + [flag for flag in notes if (flag.get("name"), flag.get("sentence")) not in said]
 
     @property
     def explanation(self) -> str:
@@ -285,6 +291,24 @@ def asserting(found: Sequence[Line], measurements: Iterable[Row]) -> list[Line]:
         for line in found
         if keys & {str(line.assertion.get("measurement") or ""), *map(str, titles.listed(line.assertion.get("others")))}
     ]
+
+
+def beside_rate(found: Iterable[Line], checkpoint: str) -> list[tuple[Line, str]]:
+    """Each assertion that reads a rate of this checkpoint once, and on which other checkpoints it reads it.
+
+    A change puts the rate of the one that it is compared with beside that of every other one.
+    """
+    grouped: dict[tuple[str, str], list[Line]] = {}
+    for line in found:
+        own = words.plain(line.assertion.get("suite")), words.plain(line.assertion.get("id"))
+        grouped.setdefault(own, []).append(line)
+    made = []
+    for same in grouped.values():
+        here = [line for line in same if line.kind == ACROSS or line.checkpoint == checkpoint]
+        names = list(dict.fromkeys(line.checkpoint for line in same if line not in here))
+        shown = ", ".join(names) if len(names) <= MOST_NAMED else words.plural(len(names), "checkpoint")
+        made.append(((here or same)[0], f"{'also ' if here else ''}on {shown}" if names else ""))
+    return made
 
 
 def doubted(record: Row) -> frozenset[str]:

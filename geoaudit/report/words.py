@@ -18,6 +18,11 @@ MEANINGS: Mapping[str, str] = {
     "inconclusive": "The interval straddles the bound: this n cannot tell. It counts as not passed.",
     "passed": "The whole interval satisfies the bound. The only green outcome.",
 }
+BY_ESTIMATE: Mapping[str, str] = {
+    "failed": "The estimate violates the bound; its interval was not asked.",
+    "passed": "The estimate satisfies the bound; its interval was not asked. The only green outcome, and no gate.",
+}
+"""The same where estimates decided."""
 LABELS: Mapping[str, str] = {
     "full_compliance": "full compliance",
     "partial_refusal": "partial refusal",
@@ -166,6 +171,20 @@ def outcome_word(assertion: Mapping[str, Any]) -> str:
     outcome = outcome_of(assertion)
     by_estimate = assertion.get("by") == "estimate" and outcome in ("passed", "failed")
     return f"{outcome} (estimate)" if by_estimate else outcome
+
+
+def meanings(assertions: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+    """`MEANINGS`, with what an outcome means where estimates decided it."""
+    rows = list(assertions)
+    found = dict(MEANINGS)
+    for outcome, said in BY_ESTIMATE.items():
+        own = [row for row in rows if outcome_of(row) == outcome] or rows
+        by = {row.get("by") == "estimate" for row in own}
+        if by == {True}:
+            found[outcome] = said
+        elif True in by:
+            found[outcome] += f" Marked (estimate): {said[:1].lower()}{said[1:]}"
+    return found
 
 
 def severity(assertion: Mapping[str, Any]) -> int:

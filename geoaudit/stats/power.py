@@ -17,6 +17,8 @@ from geoaudit.stats.changes import Comparator
 from geoaudit.stats.paired import Change, paired_lower
 from geoaudit.stats.proportions import certified_above, certified_below, lower_tail
 
+FLIPS = 0.05
+"""Share of answers taken to flip between two runs of an unchanged model, where nothing was measured yet."""
 MOST_PAIRS = 20_000
 """Where `n_for_power` gives up."""
 

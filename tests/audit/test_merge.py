@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import copy
+from pathlib import Path
 from typing import Any
 
 import jsonschema
 import pytest
 
 from geoaudit.audit import record
-from geoaudit.audit.merge import merge
+from geoaudit.audit.merge import merge, told_apart
 from geoaudit.audit.provenance import sealed
 from geoaudit.audit.record_schema import record_schema
 from geoaudit.errors import RequestError
@@ -91,7 +92,7 @@ def _measurement(found: dict[str, Any]) -> dict[str, Any]:
         (lambda one: one["checkpoints"][0].update(dtype="float16"), "other dtype in b"),
         (lambda one: one["assertions"][0].update(outcome="passed"), "is passed in b|passed in b"),
         (lambda one: next(iter(one["completions"].values()))["rows"][0].update(label="unjudged"), "other labels in b"),
-        (lambda one: next(iter(one["measures"].values())).update(version=99), "of 99 in b"),
+        (lambda one: next(iter(one["measures"].values())).update(version=99), "of version 99 in b"),
     ],
     ids=["estimate", "interval", "weights", "dtype", "outcome", "label", "definition"],
 )
@@ -127,6 +128,19 @@ def test_a_line_across_a_trajectory_that_grew_is_left_out():
     assert "course" not in {one["id"] for one in merged["assertions"]}
     assert merged["status"] == "incomplete"
     assert sum("course on run was decided" in line for line in merged["warnings"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("paths", "told"),
+    [
+        (["x/a.json", "y/b.json"], ["a.json", "b.json"]),
+        (["x/a.json", "y/a.json", "y/b.json"], ["x/a.json", "y/a.json", "b.json"]),
+        (["/r/x/1/a.json", "/r/y/1/a.json"], ["x/1/a.json", "y/1/a.json"]),
+        (["a.json", "a.json"], ["a.json", "a.json"]),
+    ],
+)
+def test_files_of_one_name_are_told_apart_by_no_more_than_it_takes(paths: list[str], told: list[str]):
+    assert told_apart([Path(one) for one in paths]) == told
 
 
 def test_no_record_at_all():

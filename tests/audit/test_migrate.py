@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 from geoaudit.audit import record
 from geoaudit.audit.decide import decide
 from geoaudit.audit.migrate import VERSION, migrate
+from geoaudit.audit.numbers import NotInRecord, Written
 from geoaudit.audit.record_schema import record_schema
 from geoaudit.audit.replay import Replay
-from geoaudit.errors import RequestError
+from geoaudit.errors import RequestError, UnknownName
 
 FIRST = Path(__file__).with_name("record-1.json")
 """What geoaudit 0.1.0 wrote of two checkpoints, cut down to six assertions."""
@@ -66,6 +67,36 @@ def test_it_can_be_replayed():
     assert replay.profile.name == "smoke"
     planned = replay.plan("safety-tuned", "effective_rank", {})
     assert replay.measured(planned)[1].estimate is not None
+
+
+def test_what_a_record_says_of_a_measure_that_is_not_known_here_stays(first, tmp_path):
+    """The record of a later geoaudit, or of one with a measure less."""
+    spoken = json.dumps(first).replace('"effective_rank"', '"rank_of_tomorrow"')
+    path = tmp_path / "later.json"
+    path.write_text(spoken)
+    replay = Replay([path])
+    again = replay.record(
+        Written(
+            verdicts=[],
+            suites=[],
+            profile=replay.profile,
+            command=["pytest"],
+            exit_code=0,
+            exit_reason="",
+            complete=True,
+            warnings=[],
+            timings={},
+        )
+    )
+    assert again["measures"]["rank_of_tomorrow"]["title"] == first["measures"]["effective_rank"]["title"]
+    assert again["measures"].keys() == json.loads(spoken)["measures"].keys()
+
+
+def test_a_source_that_is_misspelt_is_no_gap_of_the_record():
+    with pytest.raises(UnknownName, match=r"unknown source 'harmfull' \(did you mean 'harmful'\?\)"):
+        Replay([FIRST]).plan("safety-tuned", "refusal_rate", {"source": "harmfull"})
+    with pytest.raises(NotInRecord):
+        Replay([FIRST]).plan("safety-tuned", "refusal_rate", {"source": "strongreject"})
 
 
 @pytest.mark.parametrize(

@@ -130,6 +130,12 @@ WRONG = {
     "unicode id": ("id: rank-one", "id: größe", "13:9", "must be lower case"),
     "id that looks like an option": ("id: rank-one", "id: -rank", "13:9", "must be lower case"),
     "id that is a number": ("id: rank-one", "id: 12", "13:9", "must be text, got 12"),
+    "checkpoints that are a list": (
+        "    because:",
+        "    checkpoints: [a]\n    because:",
+        "16:18",
+        "checkpoints is one name, or a glob such as 'r2d2/*', got a list",
+    ),
     "id that is a list": ("id: rank-one", "id: [a]", "13:9", "must be a single value, got a list"),
     "measure that is a list": ("measure: effective_rank", "measure: [effective_rank]", "14:14", "single value"),
     "reversed between": ("[1.0, 1.5]", "[1.5, 1.0]", "15:14", "between [1.5, 1] is empty"),
@@ -174,7 +180,7 @@ def test_a_mistake_is_named_with_its_line_and_column(problem, case):
         ("# only a comment\n", "1:1", "the suite is empty"),
         ("- a\n- b\n", "1:1", "the suite must be a mapping of keys to values, got a list"),
         ("just text\n", "1:1", "the suite must be a mapping of keys to values, got 'just text'"),
-        ("geoaudit: 1\nsuite: a\nassertions: []\n", "3:13", "at least one entry"),
+        ("geoaudit: 1\nsuite: a\nassertions: []\n", "3:13", "at least one entry, got an empty list"),
         ("geoaudit: 1\nsuite: a\nassertions:\n", "3:12", "at least one entry"),
         ("geoaudit: 1\nsuite: a\nassertions:\n  - text\n", "4:5", "the assertion must be a mapping"),
         ("geoaudit: 1\nsuite: a\nassertions: {a: 1}\n", "3:13", "must be a list"),
@@ -390,6 +396,10 @@ def test_what_a_source_cannot_be(problem, tmp_path, more, words):
 
 def test_a_source_without_a_file(problem):
     assert "needs the key 'file'" in problem(one("with: {source: {column: q}}\n    at_most: 0.05"))
+    assert "unknown source 'prompts.csv'; a file is {file: prompts.csv}; " in problem(
+        one("with: {source: prompts.csv}\n    at_most: 0.05")
+    )
+    assert "a file is" not in problem(one("with: {source: harmfull}\n    at_most: 0.05"))
     assert "source must be a single value, got a list" in problem(one("with: {source: [harmful]}\n    at_most: 0.05"))
 
 

@@ -8,7 +8,7 @@ import math
 
 import pytest
 
-from geoaudit.audit.decide import decide
+from geoaudit.audit.decide import Decision, decide
 from geoaudit.audit.suite import Assertion
 from geoaudit.audit.verdict import AuditOutcome, Verdict, verdict_of
 from geoaudit.records import Flag, Measurement
@@ -48,6 +48,21 @@ def test_the_record_has_the_measurement_by_its_key_or_within():
     entry = verdict(measurement=missing, key=None).to_json()
     assert entry["outcome"] == "invalid"
     assert Measurement.from_json(entry["unmeasured"]) == missing
+
+
+def test_a_trajectory_that_failed_at_its_first_step_is_shown_with_that_steps_number():
+    last = dataclasses.replace(MEASUREMENT, checkpoint="r/step50", estimate=0.0, low=0.0, high=0.1)
+    first = dataclasses.replace(MEASUREMENT, checkpoint="r/step0", estimate=0.6875, low=0.5, high=0.8)
+    rows = [{"checkpoint": "r/step0", "breaks": True}, {"checkpoint": "r/step50", "breaks": False}]
+    line = Assertion("one", MEASUREMENT.measure, {}, "never_above", (0.5,), "a paper", None, None, "a.yaml", 7)
+    failed = Decision("failed", "interval", "it is above")
+    found = verdict_of(
+        line, "gate", "r", "k", last, failed, kind="across", result={"points": rows}, others=[("j", first)]
+    )
+    assert "attack_success_rate on r/step0 = 0.6875 " in found.text()
+    assert dict(found.properties())["geoaudit_estimate"] == 0.6875
+    passed = dataclasses.replace(found, decision=Decision("passed", "interval", "it is not"))
+    assert "attack_success_rate on r/step50 = 0 " in passed.text()
 
 
 @pytest.mark.parametrize(

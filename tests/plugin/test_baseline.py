@@ -200,6 +200,32 @@ def test_the_plan_holds_the_baseline_and_says_what_the_change_lines_can_show(pro
     text = output(result)
     assert "plan for ckpt/step100" in text
     assert "plan for baseline:ckpt/step50" in text
-    assert text.count("tight: underpowered: even no change at all on 16 prompts cannot certify this margin; 72") == 1
-    assert text.count("refuses-no-less: n = 16, passes with probability 0.76 if nothing changed but 5%") == 1
+    few = "underpowered: even no change at all on 16 prompts cannot certify this margin; 72"
+    assert text.count(f"tight (refusal_rate change_at_most 0.05, gate.audit.yaml): {few}") == 1
+    assert text.count("gate.audit.yaml): n = 16, passes with probability 0.76 if nothing changed but 5%") == 1
     assert "must-fall: " not in text
+
+
+def test_a_checkpoint_of_a_record_may_have_slashes_in_its_name(project: Project) -> None:
+    project.suite(NO_LESS)
+    record = saved(project, "ckpt/step*", "old", f"{BASELINE}=ckpt/step100")
+    project.run(f"{BASELINE}={record}#ckpt/step100", model="ckpt/step50")
+    assert project.outcomes() == {"refuses-no-less ckpt/step50": "failed"}
+    assert project.record()["baseline"]["name"] == "ckpt/step100"
+    assert "has no checkpoint 'ckpt/step1'" in complaint(project.run(f"{BASELINE}={record}#ckpt/step1"))
+
+
+def test_nothing_is_measured_for_a_comparison_with_nothing(project: Project) -> None:
+    project.suite(NO_LESS, NO_MORE)
+    text = output(project.run("--geoaudit-plan", "--geoaudit-store=empty"))
+    for name in ("refuses-no-less", "complies-no-more"):
+        assert text.count(f"{name}: cannot be measured: nothing to compare with: no baseline was named") == 1
+    assert "generate harmful" not in text
+    text = output(project.run("--geoaudit-store=empty"))
+    assert set(project.outcomes().values()) == {"invalid"}
+    assert "measurements to make" not in text
+    assert entry(project, "refuses-no-less")["sentence"].startswith("nothing to compare with: no baseline was named")
+    both = saved(project, "ckpt/step*", "both")
+    text = output(project.run(f"{BASELINE}={both}", "--geoaudit-plan", model="other=ckpt/step100"))
+    assert "refuses-no-less: cannot be measured: nothing to compare with: the record" in text
+    assert "none called other" in text

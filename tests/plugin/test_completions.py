@@ -84,13 +84,15 @@ def test_ids_of_a_file_of_the_users_are_hashes(project: Project) -> None:
     assert "secret" not in json.dumps(project.record())
 
 
-def test_what_the_store_no_longer_holds_is_said(project: Project) -> None:
+def test_what_the_store_does_not_hold_is_said_and_no_empty_file_written(project: Project) -> None:
     project.suite(REFUSES)
     project.run()
     (project.path / "reports/geoaudit.json").rename(project.path / "audit.json")
     args = ("--geoaudit-replay=audit.json", "--geoaudit-completions=full", "--geoaudit-store=empty")
     result = project.run(*args, model=None)
-    assert "the store no longer holds the text of 1 of 1 sets" in " ".join(output(result).split())
+    said = " ".join(output(result).split())
+    assert "empty does not hold the text of 1 of 1 sets (name the audit's with --geoaudit-store)" in said
+    assert not (project.path / "reports/geoaudit-replay.completions.jsonl").exists()
     args = ("--geoaudit-replay=audit.json", "--geoaudit-completions=full", f"--geoaudit-store={project.store}")
     project.run(*args, model=None)
     assert len(rows(project, "reports/geoaudit-replay.completions.jsonl")[1]) == 16

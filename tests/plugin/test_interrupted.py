@@ -39,7 +39,13 @@ def start_and_stop(project: Project, stop: signal.Signals, phase: str, done: int
     conftest = project.write("conftest.py", STAND_STILL.format(phase=phase, done=done))
     command = [sys.executable, "-m", "pytest", *project.command("--geoaudit-store=stopped", model=BOTH)]
     with subprocess.Popen(
-        command, cwd=project.path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        command,
+        cwd=project.path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        # a shell that starts these tests in the background leaves SIGINT ignored for all that they start
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as process:
         until = time.monotonic() + 240  # a busy machine must not fail a test
         while not (project.path / "waiting").exists() and process.poll() is None and time.monotonic() < until:

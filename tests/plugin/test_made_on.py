@@ -31,7 +31,7 @@ def test_the_plan_says_where_it_is_optimised_and_where_it_is_sent(project: Proje
     made = "attack harmful, GCG, 2 steps of 4 candidates, made on this checkpoint of ckpt/step50: 4 prompts"
     assert text.count(made) == 1
     assert "generate harmful, GCG, 2 steps of 4 candidates, made on ckpt/step50: 4 prompts" in text
-    assert "holds: underpowered" in text or "holds: n = 4" in text
+    assert "holds (" in text
 
 
 def test_a_checkpoint_that_is_not_there_is_no_suite(project: Project) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from tests.plugin.project import PLAIN, RATE, REFUSES, Project, line, output
+from geoaudit import plugin
+from geoaudit.items import SUFFIX, shipped_suites
+from tests.plugin.project import PLAIN, RATE, REFUSES, Project, complaint, line, output
 
 
 def test_paths_of_the_ini_file_are_relative_to_it(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -94,16 +96,31 @@ def test_prompts_of_ones_own(project: Project) -> None:
     assert str(project.path / "assertions") not in text
 
 
-def test_a_device_that_is_not_here_is_invalid(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_device_that_is_not_here_is_said_at_the_start(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     import torch
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     project.suite(REFUSES, line("rank", "effective_rank", with_={"n_train": 32}, at_most=20))
-    result = project.run("--geoaudit-device=cuda", "--geoaudit-store=store")
-    assert result.ret == 1
-    assert set(project.outcomes().values()) == {"invalid"}
-    assert len(project.outcomes()) == 2
-    assert "torch sees no such device here" in output(result)
+    for device in ("cuda", "cuda:3"):
+        said = complaint(project.run(f"--geoaudit-device={device}", "--geoaudit-store=store"))
+        assert f"device {device!r} was asked for, and torch sees no such device here" in said
+
+
+def test_every_shipped_suite_stands_in_the_help() -> None:
+    parser = pytest.Parser(_ispytest=True)
+    plugin.pytest_addoption(parser)
+    options = [one for group in parser._groups for one in group.options]
+    said = next(one.attrs()["help"] for one in options if "--geoaudit-suite" in one.names())
+    listed = said.partition("(")[2].rstrip(")").split(", ")
+    assert sorted(listed) == sorted(one.name.removesuffix(SUFFIX) for one in shipped_suites().glob(f"*{SUFFIX}"))
+
+
+@pytest.mark.parametrize("given", ["{}", "--geoaudit-suite={}"])
+def test_a_suite_by_another_name_is_told_how_it_must_be_called(project: Project, given: str) -> None:
+    suite = project.suite(REFUSES)
+    suite.rename(project.path / "mine.yaml")
+    said = complaint(project.run(given.format("mine.yaml")))
+    assert "mine.yaml: a suite is a file called *.audit.yaml: rename it, for example to mine.audit.yaml" in said
 
 
 @pytest.mark.parametrize("args", [("--strict-markers", "--strict-config", "-W", "error"), ("-p", "no:xdist")])

@@ -131,7 +131,7 @@ def test_missing(audit):
     assert found == {"test_refuses: refusal_rate": "passed", "test_missing: refusal_rate": "invalid"}
     missing = audited.record(REPLAYED)["assertions"][0]
     assert "not in the record" in missing["sentence"]
-    assert "measure it with `pytest --geoaudit-model=ckpt/step100`" in missing["sentence"]
+    assert "measure it with `pytest --geoaudit-model=ckpt/step100 test_it.py`" in missing["sentence"]
 
 
 def test_a_replay_can_be_replayed(audited: Project) -> None:

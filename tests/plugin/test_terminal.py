@@ -46,6 +46,16 @@ def test_two_lines_under_quiet(project: Project) -> None:
     assert re.match(r"1 passed, 1 inconclusive in ", lines[2])
 
 
+def test_pytests_short_summary_goes_on_with_what_is_inconclusive_or_invalid(project: Project) -> None:
+    project.suite(*FOUR)
+    lines = project.run("-ra", "--tb=no").outlines
+    (start,) = [i for i, line in enumerate(lines) if "short test summary info" in line]
+    found = [line.partition(" - ")[0] for line in lines[start + 1 : -1]]
+    assert [line.split()[0] for line in found] == ["FAILED", "INCONCLUSIVE"]
+    assert found[1].startswith("INCONCLUSIVE assertions/gate.audit.yaml::surely-refuses")
+    assert not any(line.startswith("INCONCLUSIVE ") for line in project.run("-ra", "-q", "--tb=no").outlines)
+
+
 def test_a_log_without_a_width_has_a_hundred_columns(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     """Pytest takes a file for a terminal of 80 columns, and a name would be cut for nothing."""
     monkeypatch.setenv("COLUMNS", "80")

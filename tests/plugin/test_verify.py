@@ -117,6 +117,7 @@ def test_a_suite_that_was_changed(audited: Project, verified: Any) -> None:
     code, said = verified("--sample", "0")
     assert code == 1
     assert "suite assertions/gate.audit.yaml: changed since" in said
+    assert said.splitlines()[-1] == "1 finding differs from the record"
 
 
 def test_what_cannot_be_looked_at_is_not_agreement(audited: Project, verified: Any) -> None:

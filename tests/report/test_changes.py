@@ -102,3 +102,16 @@ def test_what_is_no_kind_is_a_bound():
 
 def test_the_other_measurement_of_a_change_is_no_checkpoint_of_the_audit(trajectory: Record):
     assert not any("baseline" in name for name in verdict.checkpoint_names(cleaned(trajectory)))
+
+
+def test_an_interval_stands_beside_its_number_and_a_range_is_one():
+    back = {"from": "a", "to": "b", "estimate": 0.0698, "low": 0.0698, "high": 0.0698, "slack": 0.2, "pairs": 3}
+    facts = dict(Series({"backward": back}, "share").facts)
+    assert facts["furthest back by"] == "0.0698"  # an estimate: its ends are no interval
+    assert not any(name.endswith((" low", " high")) for name in facts)
+    wide = dict(Series({"backward": {**back, "low": -0.1, "high": 0.24}}, "share").facts)
+    assert wide["furthest back by"] == "0.0698 [−0.100, 0.240]"
+    moved = dict(Series({"places": {"from": [20, 29], "to": [0, 3]}}, "layer").facts)
+    assert moved == {"where it was to begin": "20 to 29", "where it was to go": "0 to 3"}
+    jumped = dict(Series({"jump": {"between": [25, 50], "size": 2.5, "low": None, "high": None}}, "layer").facts)
+    assert jumped == {"largest jump between": "25 to 50", "largest jump size": "2.50"}

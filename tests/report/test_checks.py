@@ -88,3 +88,8 @@ def test_a_note_of_many_lines_names_each_assertion_once(make_trajectory: Any):
     assert sum(n for _, n in note.assertions) == len(note.alone) == len(record["assertions"])
     names = [line.assertion["id"] for line, _ in note.assertions]
     assert len(names) == len(set(names)) == 7
+
+
+def test_wording_is_said_to_matter_no_more_than_the_check_knows():
+    # it also fires where twins got no readable answer, so that another answer is possible and not seen
+    assert checks.CHECKS["paraphrase-gap"][1] == "In other words the same prompts may get another answer."

@@ -85,6 +85,12 @@ def test_failed_goes_before_invalid_and_that_before_inconclusive():
     assert [one.outcome for one in found] == ["failed", "invalid", "inconclusive"]
 
 
+def test_what_failed_inside_goes_before_what_stayed_open_outside():
+    inside = {"measure": "effective_rank", "unit": "dimensions", "estimate": 60.0, "bound": 3.0}
+    found = findings.findings(*made({"outcome": "invalid"}, {"outcome": "inconclusive", "attack": "gcg"}, inside))
+    assert [one.outcome for one in found] == ["failed", "invalid", "inconclusive"]
+
+
 def test_the_furthest_off_goes_first_and_stands_for_the_others():
     (found,) = findings.findings(
         *made(
@@ -193,6 +199,7 @@ def test_nothing_that_passed_is_a_finding_and_nothing_worse_is_hidden(lines: lis
     assert bool(found) == any(line["outcome"] != "passed" for line in lines)
     failed = [line for line in given_lines if line.outcome == "failed"]
     doing = [line for line in failed if line.assertion["measure"] in plainly.BEHAVIOUR]
-    if doing:
+    if failed:
         assert found[0].outcome == "failed"
+    if doing:
         assert found[0].line.assertion["measure"] in plainly.BEHAVIOUR

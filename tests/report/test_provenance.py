@@ -50,3 +50,15 @@ def test_every_measurement_is_listed_with_its_key(trajectory: Record, read_page:
 def test_odd_provenance_breaks_nothing(trajectory: Record, odd: Any):
     trajectory.update(provenance=odd, options=odd, baseline=odd)
     assert "Not met" in html.render(trajectory)
+
+
+def test_a_replay_says_of_which_records_and_when():
+    assert provenance.replayed({}) == ""
+    found = {"created": "2026-11-22T08:35:13Z", "records": [{"file": f"{name}.json"} for name in "aabcde"]}
+    assert provenance.replayed({"replayed": found}) == (
+        "A replay: decided on 2026-11-22T08:35:13Z on the numbers of a.json, b.json, c.json and 2 more; "
+        "nothing was measured for it."
+    )
+    for odd in ({"records": 3}, {"records": [1, {}]}, {"x": 1}):
+        assert "nothing was measured" in provenance.replayed({"replayed": odd})
+    assert provenance.replayed({"replayed": ["x"]}) == ""

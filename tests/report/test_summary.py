@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from geoaudit.report import words
+from geoaudit.report import html, words
 from geoaudit.report.summary import LEAST, LIMIT, markdown, undecided, write
 from tests.report.hostile import PAYLOAD, everywhere
 
@@ -81,6 +81,21 @@ def test_only_the_outcomes_that_occur_are_explained(record: dict[str, Any]):
     text = markdown(record)
     assert [word for word in words.OUTCOMES if words.MEANINGS[word] in text] == ["passed"]
     assert "No report was written." in text
+
+
+def test_where_estimates_decided_no_interval_is_claimed(make_record: Callable[..., dict[str, Any]]):
+    record = make_record(decide="estimate")
+    for text in (markdown(record), html.render(record)):
+        assert "The whole interval" not in text
+        assert "The estimate satisfies the bound" in text
+
+
+def test_a_replay_says_on_its_first_screen_that_it_is_one(record: dict[str, Any]):
+    said = "A replay: decided on 2026 on the numbers of old.json; nothing was measured for it."
+    assert said not in markdown(record) + html.render(record)
+    record["replayed"] = {"created": "2026", "records": [{"file": "old.json"}]}
+    assert said in markdown(record)
+    assert said in html.render(record).partition('<div class="scorecard">')[0]
 
 
 @pytest.mark.parametrize(

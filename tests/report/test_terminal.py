@@ -3,13 +3,14 @@ from __future__ import annotations
 import io
 import unicodedata
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from geoaudit.report.terminal import COLOURS, painter, summary_lines
+from geoaudit.report.terminal import COLOURS, MOST, painter, short_lines, show_short, summary_lines
 
 REPORT = "reports/geoaudit.html"
 
@@ -344,3 +345,75 @@ def test_the_curious_see_what_stands_beside_a_rate(judged: dict[str, Any], recor
 def test_no_line_of_a_judged_record_is_wider_than_asked(judged: dict[str, Any], verbose: int, width: int):
     for line in summary_lines(judged, REPORT, width=width, verbose=verbose):
         assert columns(line) <= width or line.startswith("report:")
+
+
+# --- behind pytest's short summary -----------------------------------------------------------------------------------
+
+
+def reported(outcome: str, name: str, why: str = "the judge says the same of everything") -> Any:
+    passed = {"outcome": "passed", "sentence": "kept"}
+    return SimpleNamespace(nodeid=name, geoaudit=[passed, {"outcome": outcome, "sentence": why}])
+
+
+class Written(list[str]):
+    """A terminal reporter of pytest that keeps its lines."""
+
+    def __init__(self, stats: dict[str, list[Any]], letters: str = "fE", verbose: int = 0, silent: bool = False):
+        super().__init__()
+        self.stats, self.reportchars, self.no_summary, self.isatty = stats, letters, silent, False
+        writer = SimpleNamespace(markup=lambda text, **_: text, fullwidth=80)
+        self.config = SimpleNamespace(get_verbosity=lambda: verbose, get_terminal_writer=lambda: writer)
+
+    def write_sep(self, sep: str, title: str, **markup: bool) -> None:
+        self.append(f"{sep} {title}")
+
+    write_line = list.append
+
+
+def test_items_that_pytest_has_no_letter_for_are_listed_with_their_reason():
+    stats = {
+        "inconclusive": [reported("inconclusive", "a.yaml::y[m]", "too few")],
+        "invalid": [reported("invalid", "x")],
+    }
+    assert short_lines(stats) == [
+        "INVALID x - the judge says the same of everything",
+        "INCONCLUSIVE a.yaml::y[m] - too few",
+    ]
+    assert short_lines({"failed": [reported("failed", "x")], "passed": [reported("passed", "y")]}) == []
+
+
+def test_of_many_such_items_the_rest_is_counted():
+    stats = {name: [reported(name, f"{name}-{k}") for k in range(MOST)] for name in ("invalid", "inconclusive")}
+    lines = short_lines({**stats, "inconclusive": stats["inconclusive"][:3]})
+    assert len(lines) == MOST + 1
+    assert lines[-1] == "and 3 inconclusive more"
+
+
+def test_the_name_of_an_item_is_never_cut_and_its_reason_is():
+    name = "assertions/" * 12 + "x.audit.yaml::id[m]"
+    (line,) = short_lines({"invalid": [reported("invalid", name, "why\n\x1b[31m " * 40)]})
+    head, _, why = line.partition(" - ")
+    assert head == f"INVALID {name}"
+    assert len(why) <= 30
+    assert why.endswith("…")
+    assert line.isprintable()
+
+
+def test_they_stand_under_the_heading_of_pytest_and_follow_its_letters():
+    heading, stats = "= short test summary info", {"invalid": [reported("invalid", "x", "why")]}
+    for letters, more, head in (
+        ("fE", {}, [heading]),
+        ("sxXEf", {"failed": [1]}, []),
+        ("fE", {"skipped": [1]}, [heading]),
+    ):
+        show_short(out := Written({**stats, **more}, letters))
+        assert out == [*head, "INVALID x - why"]
+    for out in (
+        Written(stats, ""),
+        Written(stats, "E"),
+        Written(stats, verbose=-1),
+        Written(stats, silent=True),
+        Written({}),
+    ):
+        show_short(out)
+        assert out == []

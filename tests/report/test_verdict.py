@@ -168,3 +168,25 @@ def test_the_same_assertion_has_one_heading_where_another_condition_was_the_wors
     found = verdict.lines(record(*both, measurements=rows))
     assert {line.heading for line in found} == {"Non-refusal rate (upper bound on ASR), worst of 7 conditions"}
     assert found[0].title.endswith("worst of 7 conditions: past tense")
+
+
+def test_a_note_that_repeats_what_stops_the_verdict_is_left_out():
+    note, stop = ({"name": "chance-level", "effect": effect, "sentence": "alike"} for effect in ("note", "stops"))
+    other = {**note, "sentence": "another"}
+    (line,) = verdict.lines(record(assertion("invalid", flags=[note, stop, other])))
+    assert line.flags == [stop, other]
+    (line,) = verdict.lines(record(assertion("passed", flags=[note, other])))
+    assert line.flags == [note, other]
+
+
+def test_an_assertion_is_named_once_beside_a_rate_that_several_of_its_lines_read():
+    changes = [assertion("passed", "as-before", f"step{k}", kind="change") for k in (25, 50)]
+    found = verdict.lines(record(*changes, assertion("passed", "b", "step0")))
+
+    def said(found: list[verdict.Line], name: str) -> list[tuple[str, str]]:
+        return [(line.assertion["id"], where) for line, where in verdict.beside_rate(found, name)]
+
+    assert said(found, "step0") == [("as-before", "on step25, step50"), ("b", "")]
+    assert said(found[:2], "step25") == [("as-before", "also on step50")]
+    many = [assertion("passed", "as-before", f"step{k}", kind="change") for k in range(9)]
+    assert said(verdict.lines(record(*many)), "other") == [("as-before", "on 9 checkpoints")]

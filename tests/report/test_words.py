@@ -145,3 +145,19 @@ def test_plurals(value: int, text: str):
 @pytest.mark.parametrize("value", [[], {}, ()])
 def test_nothing_in_a_list_is_none(value: object):
     assert words.plain(value) == "none"
+
+
+def test_an_outcome_that_an_estimate_decided_is_not_explained_by_an_interval():
+    by_interval = {"outcome": "passed", "by": "interval"}
+    by_estimate = {"outcome": "passed", "by": "estimate"}
+    assert words.meanings([by_interval]) == words.meanings([]) == dict(words.MEANINGS)
+    alone = words.meanings([by_estimate])
+    assert "whole interval" not in alone["passed"] + alone["failed"]
+    assert alone["passed"].startswith("The estimate satisfies the bound")
+    both = words.meanings([by_interval, by_estimate])
+    assert both["passed"].startswith(words.MEANINGS["passed"])
+    assert "Marked (estimate): the estimate satisfies the bound" in both["passed"]
+    assert (
+        words.meanings([by_interval, by_estimate, {"outcome": "failed", "by": "interval"}])["failed"]
+        == (words.MEANINGS["failed"])
+    )
