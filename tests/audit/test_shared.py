@@ -224,11 +224,11 @@ def test_without_a_plan_for_the_others_it_waits(taken):
 
 def test_the_plan_of_several_ends_with_all_of_them(run, tmp_path):
     audit = auditor(tmp_path, *run)
-    lines = outlook(audit, {name: _planned(audit, name) for name in audit.names})
+    lines = outlook(audit, {name: _planned(audit, name) for name in audit.names}, {})
     assert lines[-1].startswith("plan for all 3 checkpoints: time about ")
     assert "memory about" in lines[-1]
     assert "one model at a time; step1 and step2 are adapters of base, which is read once" in lines[-1]
-    (one,) = (line for line in outlook(audit, {"base": _planned(audit, "base")}) if line.startswith("plan for"))
+    (one,) = (line for line in outlook(audit, {"base": _planned(audit, "base")}, {}) if line.startswith("plan for"))
     assert one.startswith("plan for base:")
 
 
@@ -238,7 +238,7 @@ def test_time_for_all_counts_what_checkpoints_share_once(run, tmp_path, monkeypa
     each = sum({work.node: seconds for name in planned for work, seconds in audit.works(name)}.values())
     seen = []
     monkeypatch.setattr("geoaudit.audit.outlook.clock", lambda seconds: seen.append(seconds) or "x s")
-    outlook(audit, planned)
+    outlook(audit, planned, {})
     assert seen[-1] == pytest.approx(each)
 
 
@@ -250,6 +250,6 @@ def _planned(audit, name):
 
 def test_bases_are_named_only_where_there_is_something_to_share(planted, tmp_path):
     audit = auditor(tmp_path, f"a={planted(layer=1, position=-1).folder}", f"b={planted(layer=3, position=-2).folder}")
-    lines = outlook(audit, {name: _planned(audit, name) for name in audit.names})
+    lines = outlook(audit, {name: _planned(audit, name) for name in audit.names}, {})
     assert "adapter" not in lines[-1]
     assert Path(audit.checkpoint("a").path).is_dir()
