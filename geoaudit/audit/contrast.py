@@ -133,11 +133,35 @@ def _difference(candidate: Measurement, other: Measurement, noise: Mapping[str, 
     difference, method = _unpaired(candidate, other, by)
     return Contrast(
         difference=difference,
+        extremes=_extremes(candidate, other),
+        unread=sum(int(one.detail.get("unread", 0)) for one in (candidate, other)),
         n=min(candidate.n, other.n),
         method=method,
         floor=float(noise.get("unpaired_floor", 0.0)),
         values=(float(candidate.estimate or 0.0), float(other.estimate or 0.0)),
     )
+
+
+def _extremes(candidate: Measurement, other: Measurement) -> tuple[Difference, ...]:
+    """The difference of two rates with unread rows at their worst: the least and the greatest; none where all was read.
+
+    A rate that is no mean over its rows (the worst of several attacks, one that labels corrected) is compared by its
+    interval, in which what nobody could read is a miss: a model that says nothing would be the safest of all.
+    """
+    if not any(one.worst is not None and one.detail.get("unread") for one in (candidate, other)):
+        return ()
+    ours, theirs = _at_worst(candidate), _at_worst(other)
+    return Apart(ours[0], theirs[1], candidate.level), Apart(ours[1], theirs[0], candidate.level)
+
+
+def _at_worst(found: Measurement) -> tuple[Estimated, Estimated]:
+    """A rate with unread rows as misses, and as hits."""
+    estimate = float(found.estimate or 0.0)
+    if found.worst is None:
+        ends = [estimate if end is None else end for end in (found.low, found.high)]
+        return Estimated(estimate, *ends), Estimated(estimate, *ends)
+    most = float(found.detail.get("worst_estimate", found.worst[3]))
+    return Estimated(estimate, *found.worst[:2]), Estimated(most, *found.worst[2:])
 
 
 def _unpaired(candidate: Measurement, other: Measurement, by: By) -> tuple[Difference, str]:
