@@ -19,6 +19,10 @@ SUITE = read(Path(__file__).resolve().parents[2] / "assertions" / "paper-r2d2.au
 LINES = {line.id: line for line in SUITE.assertions}
 
 
+ANCHORS = (50, 100, 250, 500)
+"""Behind each run's reference, whose number stands first below and which lines without `steps` take along."""
+
+
 def rates(*shares: float, n: int) -> list:
     return [rate(round(share * n), n) for share in shares]
 
@@ -27,8 +31,8 @@ PRINTED = {
     "r2d2-holds-stored-attacks-until-step-250": rates(0, 0, 0, 0.035, 0.25, n=400),
     "sft-never-holds-stored-attacks": rates(0.64, 0.505, 0.57, 0.5875, 0.5775, n=400),
     "r2d2-refuses-ever-less-of-what-is-safe": rates(1, 1, 1, 0.664, 0.228, n=250),
-    "r2d2-becomes-useful-again": rates(0, 0, 0.633, 0.867, n=60),
-    "r2d2-is-open-to-fresh-attacks-by-step-250": rates(0, 0.415, 0.613, n=400),
+    "r2d2-becomes-useful-again": rates(0, 0, 0, 0.633, 0.867, n=60),
+    "r2d2-is-open-to-fresh-attacks-by-step-250": rates(0, 0, 0, 0.415, 0.613, n=400),
     "r2d2-carrier-moves-from-late-to-early": [place(layer) for layer in (24, 23, 24, 0, 0)],
     "sft-carrier-moves-at-once": [place(layer) for layer in (24, 0, 0, 0, 0)],
     "r2d2-carrier-ceases-to-induce-refusal": [number(v, 0.03) for v in (0.97, 0.97, 0.97, 0.2, 0.2)],
@@ -37,8 +41,8 @@ PRINTED = {
     "sft-field-never-widens": [number(v, 0.05) for v in (1.23, 1.24, 1.24, 1.25, 1.27)],
     "r2d2-one-component-holds-the-energy": [place(1) for _ in range(5)],
     "sft-one-component-holds-the-energy": [place(1) for _ in range(5)],
-    "weak-axes-turn-further-and-further": [number(v, 1.5) for v in (18.18, 22.68, 38.99, 42.55)],
-    "the-leading-axis-stays": [number(v, 0.5) for v in (0.38, 0.53, 0.9, 1.01)],
+    "weak-axes-turn-further-and-further": [number(v, 1.5) for v in (0, 18.18, 22.68, 38.99, 42.55)],
+    "the-leading-axis-stays": [number(v, 0.5) for v in (0, 0.38, 0.53, 0.9, 1.01)],
     "sft-coupling-stays-low": [number(v, 0.005) for v in (0.0217, 0.0206, 0.02, 0.0191, 0.019)],
 }
 STEP_BY_STEP = {"r2d2-first-refuses-nearly-everything": rate(250, 250)}
@@ -63,8 +67,9 @@ def test_every_line_is_accounted_for():
 @pytest.mark.parametrize("name", PRINTED)
 def test_the_printed_numbers_keep_the_claim_and_shuffled_or_turned_ones_do_not_all(name):
     line = LINES[name]
-    steps = line.steps or (30, 50, 100, 250, 500)
-    points = [Point(f"r2d2/step{s}", s, "k", one) for s, one in zip(steps, PRINTED[name], strict=True)]
+    run = list(zip((30, *ANCHORS), PRINTED[name], strict=True))
+    points = [Point(f"r2d2/step{s}", s, "k", one) for s, one in run if line.steps is None or s in line.steps]
+    assert line.steps is None or set(line.steps) <= set(ANCHORS)
     decision, _ = decide_across(line, points, by="interval")
     assert decision.outcome == "passed", decision.sentence
     if line.across.needs_steps:
