@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import argparse
 import io
-import json
 import os
 import sys
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import geoaudit
-from geoaudit import comparing, noising, verifying
+from geoaudit import comparing, listing, noising, verifying
 from geoaudit.errors import GeoauditError, RequestError
+from geoaudit.listing import data_folder
+from geoaudit.training import command as training
 
 EXIT_USAGE = 4
 """pytest's code for a wrong request."""
@@ -88,10 +87,7 @@ def _parser() -> argparse.ArgumentParser:
     label.add_argument("-o", "--output", type=Path, metavar="LABELS.json", help="(default: beside the record)")
     label.set_defaults(run=_label)
 
-    judging = commands.add_parser("judges", help="list the judges, or show the card of one")
-    judging.add_argument("name", nargs="?", help="one judge, in full")
-    judging.set_defaults(run=_judges)
-
+    listing.add_judges_to(commands)
     attack = commands.add_parser(
         "attack",
         help="optimise prompts against a checkpoint, and keep them",
@@ -154,36 +150,9 @@ def _parser() -> argparse.ArgumentParser:
     comparing.add_to(commands)
     noising.add_to(commands)
     verifying.add_to(commands)
-
-    training = commands.add_parser(
-        "train",
-        help="train a trajectory of checkpoints from a recipe",
-        description="Runs a recipe (examples/recipes/README.md has every key) and writes audit-ready checkpoints to "
-        "DIR/step<N>. A run that was stopped goes on where it was. Several processes: start it with torchrun or "
-        "accelerate launch, -m geoaudit.cli train ...",
-        epilog="example: geoaudit train sft examples/recipes/smollm2-cpu-sft.yaml --dry-run",
-    )
-    training.add_argument(
-        "kind", choices=("sft", "safety-sft", "r2d2"), help="the recipe's own word for what it trains"
-    )
-    training.add_argument("recipe", type=Path, metavar="RECIPE.yaml")
-    training.add_argument("--out", type=Path, metavar="DIR", help="(default: runs/NAME, the recipe's name)")
-    training.add_argument("--dry-run", action="store_true", help="make a few steps, say what the run costs, and stop")
-    training.add_argument("--fresh", action="store_true", help="remove an earlier run in DIR first")
-    training.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"), help="(default: %(default)s)")
-    training.add_argument(
-        "--store", type=Path, metavar="DIR", help="conversions and answers (default: the cache folder)"
-    )
-    training.add_argument("--data", type=Path, metavar="DIR", help="benchmarks (default: GEOAUDIT_DATA)")
-    training.set_defaults(run=_train)
-
-    measures = commands.add_parser("measures", help="list the measures and their parameters")
-    measures.add_argument("name", nargs="?", help="one measure, in full")
-    measures.set_defaults(run=_measures)
-
-    schema = commands.add_parser("schema", help="print the JSON Schema of suite files, for editors, or of records")
-    schema.add_argument("--record", action="store_true", help="of records, for programs that read one")
-    schema.set_defaults(run=_schema)
+    training.add_to(commands)
+    listing.add_measures_to(commands)
+    listing.add_schema_to(commands)
 
     report = commands.add_parser(
         "report",
@@ -200,15 +169,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     report.set_defaults(run=_report)
 
-    data = commands.add_parser("data", help="the prompt sources: list what is there, fetch the public ones")
-    actions = data.add_subparsers(title="actions", metavar="ACTION", required=True)
-    listing = actions.add_parser("list", help="names, sizes, licences, and whether they are here")
-    listing.set_defaults(run=_data_list)
-    fetch = actions.add_parser("fetch", help="download a benchmark from its official source, checked by SHA-256")
-    fetch.add_argument("name", metavar="NAME", help="for example xstest")
-    fetch.set_defaults(run=_data_fetch)
-    for action in (listing, fetch):
-        action.add_argument("--data", type=Path, metavar="DIR", help="(default: GEOAUDIT_DATA, else the cache folder)")
+    listing.add_data_to(commands)
     return parser
 
 
@@ -257,7 +218,7 @@ def _attack(arguments: argparse.Namespace) -> int:
 
     given = {name: value for name, value in vars(arguments).items() if name not in ("run", "store", "data")}
     given |= {name: _file_or_text(arguments, name) for name in ("template", "system")}
-    run(Request(**given, store=arguments.store or user_cache_path("geoaudit"), data=_data_folder(arguments)))
+    run(Request(**given, store=arguments.store or user_cache_path("geoaudit"), data=data_folder(arguments)))
     return 0
 
 
@@ -290,107 +251,6 @@ def _preflight(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _judges(arguments: argparse.Namespace) -> int:
-    from geoaudit.judges import JUDGES, info
-
-    if arguments.name is None:
-        width = max(map(len, JUDGES))
-        for judge in JUDGES.values():
-            print(f"{judge.name:<{width}}  {judge.kind:<9} {judge.card.labels}")
-        print("\n`geoaudit judges NAME` shows the card of one.")
-        return 0
-    judge = info(arguments.name)
-    card = judge.card
-    print(f"{judge.name} ({judge.kind})\n\nlabels: {card.labels}\nlanguage: {card.language}\nlicence: {card.licence}")
-    print(f"limits: {card.limits}")
-    for part in card.agreement:
-        (low, high), (least, most) = part.sensitivity_interval, part.specificity_interval
-        print(
-            f"\n{part.data}, n = {part.n}: {part.question}\n  agreement {part.agreement:.3f}, "
-            f"sensitivity {part.sensitivity:.3f} [{low:.3f}, {high:.3f}], "
-            f"specificity {part.specificity:.3f} [{least:.3f}, {most:.3f}]"
-            + ("; read or fitted to while the judge was made" if part.seen else "")
-        )
-    for title, parts in (("three classes told apart", card.three_class), ("plainly worded", card.plain)):
-        if parts:
-            print(f"\n{title}" + (f" ({card.plain_means})" if title == "plainly worded" else ""))
-        for share in parts:
-            low, high = share.interval
-            print(f"  {share.data}, n = {share.n}: {share.agreement:.3f} [{low:.3f}, {high:.3f}]")
-    if card.lengths:
-        print(f"\nagreement where only the beginning is seen ({card.counted})")
-    for cut in card.lengths:
-        seen = "the whole text" if cut.tokens is None else f"{cut.tokens} tokens"
-        print(
-            f"  {seen}: any refusal {cut.any_refusal / cut.n:.3f}, three classes {cut.three_class / cut.n:.3f}, "
-            f"n = {cut.n} ({cut.whole} texts fit)"
-        )
-    if card.made:
-        print(f"\n{card.made}")
-    return 0
-
-
-def _train(arguments: argparse.Namespace) -> int:
-    started = time.monotonic()  # loading the libraries below takes seconds
-    from geoaudit.training import recipe
-
-    found = recipe.read(arguments.recipe)
-    if found.recipe != arguments.kind:
-        raise RequestError(
-            f"{arguments.recipe} is a recipe for {found.recipe}: run `geoaudit train {found.recipe} ...`"
-        )
-    from geoaudit.training import run
-
-    how = {"store": arguments.store, "device": arguments.device, "data": arguments.data}
-    if arguments.dry_run:
-        print("\n".join(run.dry_run(found, progress=_now, started=started, **how).lines()))
-        return 0
-    out = arguments.out or Path("runs", found.name)
-    first = not int(os.environ.get("RANK", "0"))
-    try:
-        checkpoints = run.train(found, out, resume=not arguments.fresh, progress=_now, **how)
-    except KeyboardInterrupt:
-        if first:
-            print(f"geoaudit: interrupted; {run.kept(out)}", file=sys.stderr)
-        return EXIT_INTERRUPTED
-    for checkpoint in checkpoints if first else ():
-        print(checkpoint)
-    return 0
-
-
-def _now(line: str) -> None:
-    print(line, flush=True)
-
-
-def _measures(arguments: argparse.Namespace) -> int:
-    from geoaudit.measures.table import MEASURES, get
-
-    if arguments.name is None:
-        width = max(map(len, MEASURES))
-        for measure in MEASURES.values():
-            print(f"{measure.name:<{width}}  {measure.title}, {measure.unit}")
-        print("\n`geoaudit measures NAME` explains one.")
-        return 0
-    measure = get(arguments.name)
-    print(f"{measure.name}: {measure.title}\n\n{measure.says}")
-    print(f"Does not say: {measure.says_not}")
-    print(f"\nunit: {measure.unit}\nkind: {measure.kind}\nbetter: {measure.better}\nsource: {measure.source}\n\nwith:")
-    for name, parameter in measure.parameters.items():
-        default = "set by the profile" if parameter.profile else f"default {parameter.default!r}"
-        default = "no default" if not parameter.profile and parameter.default is None else default
-        choices = f", one of {', '.join(parameter.choices)}" if parameter.choices else ""
-        print(f"  {name} ({parameter.type}, {default}{choices})\n      {parameter.what}")
-    return 0
-
-
-def _schema(arguments: argparse.Namespace) -> int:
-    from geoaudit.audit.record_schema import record_schema
-    from geoaudit.audit.schema import suite_schema
-
-    print(json.dumps(record_schema() if arguments.record else suite_schema(), indent=1))
-    return 0
-
-
 def _report(arguments: argparse.Namespace) -> int:
     from geoaudit.audit.merge import merge, told_apart
     from geoaudit.audit.provenance import sealed
@@ -418,40 +278,6 @@ def _report(arguments: argparse.Namespace) -> int:
         print(beside)
     if arguments.figures is not None:
         print(arguments.figures / INDEX)
-    return 0
-
-
-def _data_folder(arguments: argparse.Namespace) -> Path | None:
-    named: Any = arguments.data or os.environ.get("GEOAUDIT_DATA")
-    return Path(named) if named else None
-
-
-def _data_list(arguments: argparse.Namespace) -> int:
-    from geoaudit.attacks.stored import sets
-    from geoaudit.prompts.pinned import data_directory
-    from geoaudit.prompts.sources import check, names
-
-    folder = _data_folder(arguments)
-    for source in names():
-        state = "built in"
-        if source.kind == "benchmark":
-            try:
-                check(source.name, folder)
-                state = "here"
-            except GeoauditError:
-                state = "not here"
-        print(f"{source.name:<26} {source.n:>4}  {source.label:<9} {state:<9} {source.what} ({source.licence})")
-    for one in sets():
-        here = "here" if (data_directory(folder) / one.file.path).is_file() else "not here"
-        print(f"{one.name:<26} {one.n:>4}  {'attacks':<9} {here:<9} {one.what} ({one.licence})")
-    print("\n`geoaudit data fetch NAME` downloads a benchmark that is not here.")
-    return 0
-
-
-def _data_fetch(arguments: argparse.Namespace) -> int:
-    from geoaudit.prompts.fetch import fetch
-
-    print(fetch(arguments.name, _data_folder(arguments)))
     return 0
 
 

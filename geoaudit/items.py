@@ -13,7 +13,7 @@ from geoaudit.audit.concerned import concerned, decided_on
 from geoaudit.audit.run import MeasuringStopped
 from geoaudit.audit.suite import Assertion, Suite, read
 from geoaudit.audit.verdict import AuditOutcome
-from geoaudit.errors import GeoauditError, RequestError, SuiteError
+from geoaudit.errors import GeoauditError, SuiteError
 from geoaudit.report.clean import visible
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class AuditFile(pytest.File):
         session = self.config.stash.get(SESSION, None)
         for assertion in self.suite.assertions:
             names = concerned(assertion, session.checkpoints) if session else []
-            decided = self._decided_on(assertion, names)
+            decided = decided_on(assertion, names, session.trajectories) if session else {}
             for name, members in decided.items():
                 yield AuditItem.from_parent(
                     self, name=f"{assertion.id}[{name}]", assertion=assertion, checkpoint=name, members=members
@@ -51,17 +51,6 @@ class AuditFile(pytest.File):
                 if names:
                     why = f"concerns {', '.join(names)}, with which there is nothing to compare"
                 yield AuditItem.from_parent(self, name=assertion.id, assertion=assertion, unaudited=why)
-
-    def _decided_on(self, assertion: Assertion, names: list[str]) -> dict[str, tuple[str, ...]]:
-        """What a line is decided on: the item's name -> the checkpoints that are measured for it.
-
-        Raises:
-            SuiteError: the checkpoint to compare with is not part of the audit.
-        """
-        try:
-            return decided_on(assertion, names, self.config.stash[SESSION].trajectories) if names else {}
-        except RequestError as error:
-            raise SuiteError(f"{self.path}:{assertion.line}: assertion {assertion.id!r}: {error}") from None
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
         """A suite error as its one line."""

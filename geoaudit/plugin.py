@@ -44,7 +44,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=[],
         metavar="FILE|NAME",
         help="suite to run, repeatable: a *.audit.yaml file or the name of a shipped one (smoke, refusal, "
-        "over-refusal, refusal-geometry, harmfulness, interventions, coupling, adaptive, gate, paper-r2d2)",
+        "over-refusal, refusal-geometry, harmfulness, interventions, coupling, adaptive, gate, trajectory, paper-r2d2)",
     )
     add(
         "--geoaudit-judge-model",

@@ -20,7 +20,6 @@ import pytest
 from geoaudit import workers
 from geoaudit.audit import record, texts
 from geoaudit.audit.closing import in_order, reason, relative, unused
-from geoaudit.audit.decide import OUTCOMES
 from geoaudit.audit.deciding import Deciding, Line
 from geoaudit.audit.measuring import Progress
 from geoaudit.audit.numbers import Live, Numbers, Written
@@ -32,9 +31,11 @@ from geoaudit.audit.run import itself
 from geoaudit.audit.store import Store
 from geoaudit.audit.suite import Assertion, Suite
 from geoaudit.audit.trajectory import Trajectories
+from geoaudit.audit.undecidable import few_points, undecidable
 from geoaudit.audit.values import against
-from geoaudit.audit.verdict import AuditOutcome, Verdict
-from geoaudit.items import LONGEST, AuditFile, AuditItem
+from geoaudit.audit.verdict import Verdict
+from geoaudit.itemreports import attach, keep, status
+from geoaudit.items import AuditFile, AuditItem
 from geoaudit.measures.labels import NO_LABELS, Labels
 from geoaudit.measures.table import get
 from geoaudit.model.checkpoint import Checkpoint
@@ -48,10 +49,8 @@ Opened = Callable[[Progress], Numbers]
 CHECKPOINT = "_geoaudit_checkpoint"
 """The plugin's fixture that a test in Python is parametrised by."""
 STOPPED: pytest.StashKey[bool] = pytest.StashKey()
-VERDICTS: pytest.StashKey[list[dict[str, Any]]] = pytest.StashKey()
 NOTHING = "an audit was asked for and no assertion was decided: nothing was shown to hold"
 GOES_ON = "what was finished is kept: the same command goes on from there"
-WORDS = {"inconclusive": ("I", "yellow"), "invalid": ("V", "red")}
 
 
 class AuditSession:
@@ -152,8 +151,7 @@ class AuditSession:
 
     def report(self, item: pytest.Item, verdict: Verdict) -> None:
         """Keep a verdict until the item's report is made."""
-        item.stash.setdefault(VERDICTS, []).append(verdict.to_json())
-        item.user_properties += verdict.properties()
+        keep(item, verdict)
 
     # --- pytest hooks ----------------------------------------------------------------------------------------------
 
@@ -219,13 +217,19 @@ class AuditSession:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> bool | None:
-        """With --geoaudit-plan, show the plan in place of running it."""
+        """With --geoaudit-plan, show the plan in place of running it; else say what cannot be decided anyhow."""
         broken = session.testsfailed and not self.config.option.continue_on_collection_errors
-        if not self.config.getoption("geoaudit_plan") or broken:
+        if broken or self.config.option.collectonly:
             return None
-        for line in self.plan_lines():
-            self._show(line)  # under -q too: it is what was asked for
-        return True
+        if self.config.getoption("geoaudit_plan"):
+            for line in self.plan_lines():
+                self._show(line)  # under -q too: it is what was asked for
+            return True
+        first = getattr(self.config, "workerinput", {}).get("workerid", "gw0") == "gw0"  # of xdist's workers, one
+        if isinstance(self.numbers, Live) and first:
+            for line in undecidable(self.deciding, self.numbers.auditor):
+                self.say(line)
+        return None
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(self, item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, Any, Any]:
@@ -233,20 +237,7 @@ class AuditSession:
         report: Any = yield
         if call.when != "call":
             return report
-        verdicts = item.stash.get(VERDICTS, [])
-        raised = call.excinfo.value if call.excinfo is not None else None
-        if isinstance(raised, AuditOutcome) and report.failed:
-            report.longrepr = visible(str(raised), LONGEST)
-            worst = min((one["outcome"] for one in verdicts), key=OUTCOMES.index)
-            if worst == "inconclusive" and self.config.getoption("geoaudit_allow_inconclusive"):
-                path, line, _ = item.reportinfo()
-                why = f"inconclusive (allowed): {raised.verdict.decision.sentence}"
-                report.outcome, report.longrepr = "skipped", (os.fspath(path), (line or 0) + 1, why)
-        report.geoaudit = _as_asserted(verdicts, report, call)
-        outcomes = iter([one["outcome"] for one in report.geoaudit])
-        report.user_properties = [
-            (name, next(outcomes) if name == "geoaudit_outcome" else value) for name, value in report.user_properties
-        ]
+        attach(item, call, report, allow_inconclusive=bool(self.config.getoption("geoaudit_allow_inconclusive")))
         if self.is_worker:
             report.geoaudit_worker = {
                 "warnings": list(self.numbers.warnings),
@@ -271,18 +262,7 @@ class AuditSession:
     @pytest.hookimpl(tryfirst=True)
     def pytest_report_teststatus(self, report: Any) -> tuple[str, str, Any] | None:
         """Inconclusive and invalid have their own words; an estimate says that it is one."""
-        verdicts = getattr(report, "geoaudit", None)
-        if report.when != "call" or not verdicts:
-            return None
-        worst = min((one["outcome"] for one in verdicts), key=OUTCOMES.index)
-        if report.failed and worst in WORDS:
-            letter, colour = WORDS[worst]
-            return worst, letter, (worst.upper(), {colour: True})
-        if report.skipped and worst == "inconclusive" and not hasattr(report, "wasxfail"):
-            return "skipped", "s", ("INCONCLUSIVE (allowed)", {"yellow": True})
-        if report.passed and verdicts[0]["by"] == "estimate":
-            return "passed", ".", ("PASSED (estimate)", {"green": True})
-        return None
+        return status(report)
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
@@ -364,24 +344,4 @@ class AuditSession:
         auditor = self.numbers.auditor
         named = [*auditor.names, *filter(None, [auditor.checkpoints.baseline])]
         lines = outlook(auditor, {name: self.deciding.planned(name) for name in named}, self.in_python)
-        return lines + self.deciding.foreseen()
-
-
-def _as_asserted(verdicts: list[dict[str, Any]], report: Any, call: pytest.CallInfo[None]) -> list[dict[str, Any]]:
-    """Verdicts as a test in Python used its comparisons: in the negative they count the other way round."""
-    if report.passed:
-        return [_contrary(one) if one["outcome"] == "failed" else one for one in verdicts]
-    if report.failed and verdicts and verdicts[-1]["outcome"] == "passed" and call.excinfo is not None:
-        at, last = call.excinfo.traceback[-1], verdicts[-1]
-        if call.excinfo.errisinstance(AssertionError) and str(at.path) == last["file"] and last["line"] > at.lineno:
-            sentence = f"the assertion that this comparison stands in failed: {last['sentence']}"
-            return [*verdicts[:-1], {**last, "outcome": "failed", "sentence": sentence}]
-    return verdicts
-
-
-def _contrary(one: dict[str, Any]) -> dict[str, Any]:
-    most, least = "at_most", "at_least"
-    start = one["comparator"].removesuffix(most).removesuffix(least)
-    comparator = start + (least if one["comparator"].endswith(most) else most)
-    sentence = f"the test asserts the contrary: {one['sentence']}"
-    return {**one, "outcome": "passed", "comparator": comparator, "sentence": sentence}
+        return lines + few_points(self.deciding.lines)

@@ -171,7 +171,7 @@ def _suites(record: Mapping[str, Any], findings: Findings) -> dict[str, Suite]:
 def _outcomes(record: Mapping[str, Any], path: Path, suites: Mapping[str, Suite], findings: Findings) -> None:
     """Every assertion decided again from the record's numbers: by its suite where that is here unchanged."""
     from geoaudit.audit.deciding import Deciding, Line
-    from geoaudit.audit.record import measurements_of
+    from geoaudit.audit.record_parts import measurements_of
     from geoaudit.audit.replay import Replay
 
     replay = Replay([path], sealed=False)

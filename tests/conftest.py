@@ -29,11 +29,29 @@ settings.load_profile("steady")
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
+CHANGES_WHAT_IS_PRINTED = {"BUILD_NUMBER", "CI", "COLUMNS", "FORCE_COLOR", "LINES", "NO_COLOR", "PY_COLORS"}
+"""Variables by which a terminal or a CI job has pytest print other words; with the prefixes below."""
+OF_THE_OUTER_RUN = ("GEOAUDIT_", "GITHUB_", "PYTEST_")
+
 
 def pytest_collection_finish() -> None:
     """Nine thousand tests and torch are a heap that lasts: the collector need not look through it again and again."""
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture
+def plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing that this machine says about how to print or what to load: a test sets what it needs itself."""
+    for name in list(os.environ):
+        if name in CHANGES_WHAT_IS_PRINTED or (name.startswith(OF_THE_OUTER_RUN) and name != "PYTEST_CURRENT_TEST"):
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def pytester(plain_environment: None, pytester: pytest.Pytester) -> pytest.Pytester:
+    """Pytest's own, whose runs come out the same on every machine."""
+    return pytester
 
 
 @pytest.fixture(scope="session")

@@ -30,10 +30,9 @@ def model(tmp_path_factory):
 
 
 @pytest.fixture
-def attack(model, capsys, monkeypatch, tmp_path):
+def attack(model, capsys, monkeypatch, plain_environment, tmp_path):
     """Runs `geoaudit attack` with two behaviours, in a folder that stays: (exit code, output, errors)."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("GEOAUDIT_DATA", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     (tmp_path / "initial.txt").write_text(INITIAL)
     capsys.readouterr()  # what making it said

@@ -30,10 +30,9 @@ COMMANDS = (
 
 
 @pytest.fixture
-def run(capsys, monkeypatch, tmp_path):
+def run(capsys, monkeypatch, plain_environment, tmp_path):
     """Runs a command in an empty folder: (exit code, output, errors)."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("GEOAUDIT_DATA", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
     def run(*arguments: object) -> tuple[int, str, str]:

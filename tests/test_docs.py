@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from geoaudit.audit import suite
+from geoaudit.audit import parameter_nodes, suite
 from geoaudit.audit.profiles import PROFILES
 from geoaudit.cli import main
 from geoaudit.measures.table import MEASURES
@@ -50,7 +50,7 @@ def test_every_option_is_documented(option: str) -> None:
     assert f"--geoaudit-{option}" in README
 
 
-@pytest.mark.parametrize("key", [*suite.SUITE_KEYS, *suite.ASSERTION_KEYS, *suite.SOURCE_KEYS])
+@pytest.mark.parametrize("key", [*suite.SUITE_KEYS, *suite.ASSERTION_KEYS, *parameter_nodes.SOURCE_KEYS])
 def test_every_key_of_a_suite_is_documented(key: str) -> None:
     assert re.search(rf"[`{{ ]{key}\b", SUITES)
 
@@ -103,6 +103,7 @@ def test_the_shipped_suites_are_read_and_say_why() -> None:
         "paper-r2d2",
         "refusal-geometry",
         "smoke",
+        "trajectory",
     }
     for file in files:
         assert all(len(assertion.because) > 20 for assertion in suite.read(file).assertions)

@@ -126,7 +126,7 @@ assertions:
 AGAIN = """
     import json, sys, time
     from pathlib import Path
-    from geoaudit.audit import profiles, record
+    from geoaudit.audit import profiles, record, recording
     from geoaudit.audit.decide import decide
     from geoaudit.audit.measuring import Options
     from geoaudit.audit.run import Auditor
@@ -148,7 +148,7 @@ AGAIN = """
         measurement = audit.measurement(planned)
         decision = decide(line.comparator, line.bound, measurement, by="interval")
         verdicts.append(verdict_of(line, suite.name, "ckpt", planned.key, measurement, decision))
-    made = record.build(
+    made = recording.build(
         auditor=audit, profile=profile, command=[], verdicts=[one.to_json() for one in verdicts],
         suites=[{"name": suite.name, "file": "a", "sha256": suite.sha256}], exit_code=0, exit_reason="",
         complete=True, warnings=[], timings={},

@@ -14,7 +14,7 @@ from geoaudit.audit import profiles
 from geoaudit.audit.agreeing import Verdict, agreement, tolerance
 from geoaudit.audit.measuring import Options
 from geoaudit.audit.plan import Planned
-from geoaudit.audit.record import measurements_of
+from geoaudit.audit.record_parts import measurements_of
 from geoaudit.audit.replay import contract_of
 from geoaudit.audit.run import Auditor
 from geoaudit.audit.suite import Assertion, Suite
@@ -96,18 +96,31 @@ def again(
 
 
 def _checkpoints(record: Mapping[str, Any], models: Mapping[str, str], findings: Findings) -> list[Checkpoint]:
-
+    """The checkpoints that are there; one that is not is open, with what was tried and what to do."""
     found = []
     for one in record["checkpoints"]:
-        name, spec = one["name"], models.get(one["name"], str(one["spec"]))
+        name, given = one["name"], one["name"] in models
+        spec = models[name] if given else str(one["spec"])
+        gone = _gone(one, spec.removeprefix(f"{name}="))
+        where = f"say where it is with --model {name}=PATH"
+        if gone and not given:  # it lay in a folder: a model of the hub that is called alike is another one
+            findings.add("open", f"checkpoint {name}: {gone}; {where}")
+            continue
         base = (one.get("base") or {}).get("spec") or None
         try:
             (checkpoint,) = resolve(spec, base=base)
             found.append(replace(checkpoint, name=name, spec=spec))
         except (GeoauditError, ValueError) as error:
-            where = "" if name in models else f"; say where it is with --model {name}=PATH"
-            findings.add("open", f"checkpoint {name}: {error}{where}")
+            said = f"{gone}, and no model of the hub; {where}" if gone else f"{error}{'' if given else f'; {where}'}"
+            findings.add("open", f"checkpoint {name}: {said}")
     return found
+
+
+def _gone(entry: Mapping[str, Any], place: str) -> str:
+    """That a checkpoint which a record found in a folder or a file is not at a place; empty where something is."""
+    if entry.get("kind") not in ("directory", "adapter", "gguf") or Path(place).expanduser().exists():
+        return ""
+    return f"no such {'file' if entry['kind'] == 'gguf' else 'folder'}: {place} (looked from {Path.cwd()})"
 
 
 def _options(record: Mapping[str, Any], asked: Asked, store: Path, there: set[str]) -> Options:

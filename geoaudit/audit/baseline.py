@@ -38,7 +38,7 @@ class RecordBaseline:
     record: Mapping[str, Any]
     """As `record.read` gives it."""
     measurements: Mapping[str, Measurement]
-    """Its measurements with their rows (`record.measurements_of`)."""
+    """Its measurements with their rows (`record_parts.measurements_of`)."""
     only: str = ""
     """The checkpoint of it that is the baseline; empty: the one of the same name, or the only one."""
 
@@ -99,6 +99,8 @@ class Other:
     """Name of the checkpoint that is measured in this audit; empty where a record has the number."""
     why_not: str = ""
     """Why there is nothing."""
+    itself: bool = False
+    """Whether the checkpoint is itself what others are compared with: then the line says nothing of it."""
 
 
 class Around(Protocol):
@@ -137,7 +139,7 @@ class Against:
             except GeoauditError as error:
                 return Other("reference", why_not=str(error))
             if name is None:
-                return Other("reference", why_not=f"{checkpoint} is itself the reference")
+                return Other("reference", why_not=f"{checkpoint} is itself the reference", itself=True)
             return Other("reference", name, name)
         if self.baseline is None:
             return Other(
@@ -151,6 +153,34 @@ class Against:
             return Other("baseline", str(self.baseline.entry(checkpoint)["name"]))
         except RequestError as error:
             return Other("baseline", why_not=str(error))
+
+    def lacks(self, assertion: Assertion, checkpoint: str, parameters: Mapping[str, Any]) -> str:
+        """Why the record that is the baseline cannot serve a change line, known before anything is measured for it.
+
+        Args:
+            assertion: the line.
+            checkpoint: that it is decided on.
+            parameters: as a measurement of it would show them.
+
+        Returns:
+            The reason, with the command that measures what is missing; empty where the record has the number, and
+            where the baseline is no record.
+        """
+        if not isinstance(self.baseline, RecordBaseline) or assertion.against != "baseline":
+            return ""
+        found = self._found(assertion, Measurement(assertion.measure, checkpoint, parameters, ""))
+        if isinstance(found, str):
+            return found
+        return "" if found.estimate is not None else f"the baseline has no number: {found.why_missing}"
+
+    def _found(self, assertion: Assertion, candidate: Measurement) -> Measurement | str:
+        """What the record has for a change line, or why it has nothing, with the command that measures it."""
+        assert isinstance(self.baseline, RecordBaseline)
+        try:
+            return self.baseline.find(candidate)
+        except RequestError as error:
+            spec = self.baseline.entry(candidate.checkpoint).get("spec") or "OLD-MODEL"
+            return f"{error}: measure it with `{self.command(assertion, str(spec), self.baseline.spec)}`"
 
     def input(
         self, assertion: Assertion, candidate: Measurement, other: Other, measured: Measurement | None = None
@@ -175,11 +205,10 @@ class Against:
             assert isinstance(self.baseline, RecordBaseline)
             entry = self.baseline.entry(candidate.checkpoint)
             against["id"] = entry.get("id")
-            try:
-                measured = replace(self.baseline.find(candidate), checkpoint=f"{PREFIX}{entry['name']}")
-            except RequestError as error:
-                command = self.command(assertion, str(entry.get("spec") or "OLD-MODEL"), self.baseline.spec)
-                return ChangeInput(assertion, candidate, None, against, f"{error}: measure it with `{command}`")
+            found = self._found(assertion, candidate)
+            if isinstance(found, str):
+                return ChangeInput(assertion, candidate, None, against, found)
+            measured = replace(found, checkpoint=f"{PREFIX}{entry['name']}")
             there = Environment.of_record(self.baseline.record, entry)
         return ChangeInput(
             assertion,

@@ -28,7 +28,7 @@ from geoaudit.stats.changes import decide_changes as decide_lines
 from geoaudit.stats.differences import Difference
 from geoaudit.stats.paired import Change
 from geoaudit.stats.power import n_for_power
-from geoaudit.stats.proportions import n_to_certify
+from geoaudit.stats.proportions import least_n, n_to_certify
 
 MOST_PROMPTS = 1_000_000
 """Where the search for the n that decides gives up."""
@@ -199,18 +199,7 @@ def needed_n(line: ChangeLine, lines: int) -> int | None:
             return True
         return least > line.to_fail and lines * grown.p_above(line.to_fail) <= 0.05
 
-    short, enough = change.n, change.n
-    while not decided(enough):
-        short, enough = enough, enough * 2
-        if enough > MOST_PROMPTS:
-            return None
-    while enough - short > 1:
-        middle = (short + enough) // 2
-        if decided(middle):
-            enough = middle
-        else:
-            short = middle
-    return enough
+    return least_n(decided, most=MOST_PROMPTS, first=change.n)
 
 
 def n_if_unchanged(line: ChangeLine) -> int | None:

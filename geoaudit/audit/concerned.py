@@ -1,4 +1,8 @@
-"""What a line of a suite is decided on: checkpoints one by one, or trajectories; and what is measured for it. Pure."""
+"""What a line of a suite is decided on: checkpoints one by one, or trajectories; and what is measured for it. Pure.
+
+A comparison says nothing of the checkpoint that it is made with, which is left out. A checkpoint that has nothing to be
+compared with (the only one of its run, say) is kept: its line comes out *invalid* with the reason, and the rest is run.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,8 @@ from collections.abc import Iterable
 from geoaudit.audit.suite import Assertion
 from geoaudit.audit.trajectory import Trajectories
 from geoaudit.audit.values import against
+from geoaudit.errors import RequestError
+from geoaudit.measures.definition import Role
 from geoaudit.measures.table import get
 
 
@@ -16,25 +22,25 @@ def concerned(assertion: Assertion, names: Iterable[str]) -> list[str]:
 
 
 def decided_on(assertion: Assertion, names: Iterable[str], trajectories: Trajectories) -> dict[str, tuple[str, ...]]:
-    """A checkpoint's name, or a trajectory's for a line across one -> the checkpoints that are measured for it.
-
-    A comparison says nothing of the checkpoint that it is made with, which is left out.
-
-    Raises:
-        RequestError: the checkpoint to compare with is not part of the audit.
-    """
-    asked = [(assertion.measure, assertion.parameters)]
-    if assertion.across is not None and assertion.across.other is not None:
-        asked.append((assertion.across.other.measure, assertion.across.other.parameters))
+    """A checkpoint's name, or a trajectory's for a line across one -> the checkpoints that are measured for it."""
     there = concerned(assertion, names)
-    for measure, parameters in asked:
+    for measure, parameters in assertion.asked:
         comparison = against(get(measure), parameters)
         if comparison is not None:
             role, named = comparison.role, comparison.checkpoint
-            there = [name for name in there if trajectories.against(name, role, named) is not None]
+            there = [name for name in there if _sides(trajectories, name, role, named)]
     if assertion.across is not None:
         return {one.name: one.names for one in trajectories.across(there)}
     if assertion.against != "reference":
         return {name: (name,) for name in there}
-    others = {name: trajectories.against(name, "reference") for name in there}
-    return {name: (name, other) for name, other in others.items() if other is not None}
+    sides = {name: _sides(trajectories, name, "reference") for name in there}
+    return {name: both for name, both in sides.items() if both}
+
+
+def _sides(trajectories: Trajectories, name: str, role: Role, named: str = "") -> tuple[str, ...]:
+    """A checkpoint and the one that it is compared with: alone where there is none, nobody where it is that one."""
+    try:
+        other = trajectories.against(name, role, named)
+    except RequestError:  # why is said where the line is decided
+        return (name,)
+    return () if other is None else (name, other)

@@ -12,13 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from geoaudit.attacks.gcg_settings import GCG
-from geoaudit.audit.order import Node
+from geoaudit.audit.order import PHASES, Node
 from geoaudit.audit.plan import cases_of, sources
 from geoaudit.measures.asking import title
-from geoaudit.measures.bench import load_source
+from geoaudit.measures.inputs import Source, load_source
 from geoaudit.measures.needs import (
     DIRECT,
-    PHASE_NAMES,
     Beliefs,
     CandidateSearch,
     Categories,
@@ -34,7 +33,6 @@ from geoaudit.measures.needs import (
     Need,
     Optimised,
     Projections,
-    Source,
     SubspaceAblation,
     Transfer,
 )
@@ -152,7 +150,7 @@ def _work(checkpoint: str, need: Need, n_layers: int, data: Path | None) -> Work
             units = float(tokens)
         case _:  # one prefill
             tokens, units = whole, float(whole)
-    return Work(checkpoint, need, PHASE_NAMES[type(need)], _what(need), prompts, tokens, units)
+    return Work(checkpoint, need, PHASES[type(need)], _what(need), prompts, tokens, units)
 
 
 def _passes(

@@ -6,16 +6,18 @@ Where the numbers come from is none of its business: a live audit measures them,
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
+from geoaudit.audit import profiles
 from geoaudit.audit.across import Point, decide_across
+from geoaudit.audit.baseline import Other
 from geoaudit.audit.changes import ChangeInput, decide_changes, family
-from geoaudit.audit.course import foreseen
 from geoaudit.audit.decide import By, Decision, decide
 from geoaudit.audit.gate import single_condition
 from geoaudit.audit.numbers import Live, NotInRecord, Numbers
-from geoaudit.audit.plan import Planned
+from geoaudit.audit.plan import Planned, fewer, resolve
 from geoaudit.audit.suite import Assertion, Suite
 from geoaudit.audit.verdict import Verdict, verdict_of
 from geoaudit.errors import GeoauditError, RequestError, UnknownName
@@ -54,14 +56,16 @@ class Deciding:
     def __init__(self, numbers: Numbers, by: By) -> None:
         self.numbers = numbers
         self.by: By = by
-        self._lines: list[Line] = []
+        self.lines: list[Line] = []
+        """Every line that will be decided."""
         self._planned: dict[str, Planned | GeoauditError] = {}
         self._laid: set[str] = set()
         self._families: dict[tuple[str, str], dict[str, _Decided]] = {}
+        self._others: dict[str, Other] = {}
 
     def expect(self, lines: Iterable[Line]) -> None:
         """Every line that will be decided, so that each checkpoint is measured once for all of them."""
-        self._lines = list(lines)
+        self.lines = list(lines)
         if isinstance(self.numbers, Live):  # while another process measures a checkpoint, this one measures others
             self.numbers.auditor.lay_plan = self._lay
 
@@ -76,22 +80,16 @@ class Deciding:
     def planned(self, checkpoint: str) -> list[tuple[Assertion, Planned | GeoauditError]]:
         """What each line asks of a checkpoint."""
         self._lay(checkpoint)
-        asks = [(line.assertion, ask) for line in self._lines for ask in self._asks(line) if ask[0] == checkpoint]
+        asks = [(line.assertion, ask) for line in self.lines for ask in self._asks(line) if ask[0] == checkpoint]
         # a change line asks for its whole family: each is said of itself, and once
         own = [pair for pair in asks if pair[0].against is None or pair[1] == _ask(pair[0], checkpoint)]
         kept = [pair for at, pair in enumerate(own) if pair[0].against is None or pair not in own[:at]]
         alone: list[tuple[Assertion, Planned | GeoauditError]] = [
             (line.assertion, RequestError(f"nothing to compare with: {why}"))
-            for line in self._lines
-            if line.about == checkpoint and (why := self._without_other(line.assertion, checkpoint))
+            for line in self.lines
+            if line.about == checkpoint and (why := self.without_other(line.assertion, checkpoint))
         ]
         return [(assertion, self._plan(ask)) for assertion, ask in kept] + alone
-
-    def foreseen(self) -> list[str]:
-        """What lines across trajectories cannot be decided on so few checkpoints, before anything is measured."""
-        across = [(line, line.assertion.across) for line in self._lines if line.assertion.across is not None]
-        few = [(line, foreseen(rule, len(line.members))) for line, rule in across]
-        return [f"{line.assertion.id}[{line.about}]: few-points: {why}" for line, why in few if why is not None]
 
     def measure(
         self, checkpoint: str, measure: str, given: Mapping[str, Any], file: str = ""
@@ -166,7 +164,7 @@ class Deciding:
         own = family[assertion.id]
         others = [] if own.other is None else [own.other]
         # a replay decides them together again: those of lines that were not selected are nobody else's
-        selected = {line.assertion.id for line in self._lines if (line.suite.file, line.about) == name}
+        selected = {line.assertion.id for line in self.lines if (line.suite.file, line.about) == name}
         for line, one in family.items():
             if line != assertion.id and line not in selected:
                 others += [one.candidate, *([] if one.other is None else [one.other])]
@@ -198,22 +196,35 @@ class Deciding:
 
     def _candidate(self, line: Assertion, checkpoint: str, file: str) -> Keyed:
         """What a change line measures of the checkpoint itself; nothing where there is nothing to compare it with."""
-        why = self._without_other(line, checkpoint)
+        why = self.without_other(line, checkpoint)
         if not why:
             return self._measured(_ask(line, checkpoint), file)
         shown = Evidence.described(line.parameters)
         return None, Measurement(line.measure, checkpoint, shown, get(line.measure).unit, why_missing=why)
 
-    def _without_other(self, line: Assertion, checkpoint: str) -> str:
+    def without_other(self, line: Assertion, checkpoint: str) -> str:
         """Why a change line has nothing to compare with on a checkpoint; empty where it has, and for other lines."""
-        return "" if line.against is None else self.numbers.against.other(line, checkpoint).why_not
+        return "" if line.against is None else self._other(line, checkpoint).why_not
+
+    def _other(self, line: Assertion, checkpoint: str) -> Other:
+        """What a change line is compared with on a checkpoint: nothing, too, where a record lacks the measurement."""
+        name = repr((line.file, line.against, _shown((checkpoint, line.measure, line.parameters))))
+        if name not in self._others:
+            against = self.numbers.against
+            found = against.other(line, checkpoint)
+            if not found.why_not:
+                with suppress(GeoauditError):  # a parameter that cannot be is said where it is planned
+                    resolved = resolve(get(line.measure), line.parameters, profiles.get(against.profile))
+                    found = replace(found, why_not=against.lacks(line, checkpoint, Evidence.described(resolved)))
+            self._others[name] = found
+        return self._others[name]
 
     def _sides(
         self, line: Assertion, checkpoint: str, candidate: Keyed
     ) -> tuple[ChangeInput, tuple[Keyed, Keyed | None]]:
         """What a change line is decided from, and both sides with their keys."""
         against = self.numbers.against
-        other = against.other(line, checkpoint)
+        other = self._other(line, checkpoint)
         there = self._measured(_ask(line, other.checkpoint), line.file) if other.checkpoint else None
         given = against.input(line, candidate[1], other, None if there is None else there[1])
         if there is None and given.other is not None:
@@ -222,32 +233,25 @@ class Deciding:
 
     def _changes(self, suite: Suite, checkpoint: str) -> list[Assertion]:
         """The change lines that are decided together; a reference is compared with no reference."""
-        return [
-            one
-            for one in family(suite, checkpoint)
-            if one.against == "baseline" or self.numbers.against.other(one, checkpoint).checkpoint
-        ]
+        return [one for one in family(suite, checkpoint) if not self._other(one, checkpoint).itself]
 
     # --- measurements ------------------------------------------------------------------------------------------------
 
     def _members(self, assertion: Assertion, trajectory: str) -> tuple[str, ...]:
         """The checkpoints of a trajectory that a line concerns, in order."""
-        same = (line for line in self._lines if (line.assertion, line.about) == (assertion, trajectory))
+        same = (line for line in self.lines if (line.assertion, line.about) == (assertion, trajectory))
         return next(line.members for line in same)
 
     def _asks(self, line: Line) -> list[Ask]:
         """Every measurement that deciding a line takes."""
         one = line.assertion
         if one.across is not None:
-            asks = [_ask(one, name) for name in line.members]
-            if one.across.other is not None:
-                asks += [(name, one.across.other.measure, one.across.other.parameters) for name in line.members]
-            return asks
+            return [(name, *asked) for asked in one.asked for name in line.members]
         if one.against is None:
             return [_ask(one, line.about)]
         asks = []
         for change in self._changes(line.suite, line.about):
-            other = self.numbers.against.other(change, line.about)
+            other = self._other(change, line.about)
             if not other.why_not:  # nothing is measured for a comparison with nothing
                 asks += [_ask(change, name) for name in (line.about, other.checkpoint) if name]
         return asks
@@ -257,14 +261,14 @@ class Deciding:
         if checkpoint in self._laid:
             return
         self._laid.add(checkpoint)
-        for line in self._lines:
+        for line in self.lines:
             for ask in self._asks(line):
                 if ask[0] == checkpoint:
                     self._plan(ask)
 
     def _plan(self, ask: Ask) -> Planned | GeoauditError:
         checkpoint, measure, given = ask
-        name = repr((checkpoint, measure, sorted(given.items(), key=lambda item: item[0])))
+        name = _shown(ask)
         if name not in self._planned:
             try:
                 self._planned[name] = self.numbers.plan(checkpoint, measure, given)
@@ -280,7 +284,9 @@ class Deciding:
             planned = self._plan(ask)
             if isinstance(planned, GeoauditError):
                 raise planned.with_traceback(None)
-            return self.numbers.measured(planned)
+            key, found = self.numbers.measured(planned)
+            short = fewer(planned, given)
+            return key, found if short is None else replace(found, flags=(*found.flags, short))
         except GeoauditError as error:
             why = f"{error}: {error.command_for(file)}" if isinstance(error, NotInRecord) else str(error)
             shown = Evidence.described(given)
@@ -299,3 +305,9 @@ class _Decided:
 
 def _ask(assertion: Assertion, checkpoint: str) -> Ask:
     return checkpoint, assertion.measure, assertion.parameters
+
+
+def _shown(ask: Ask) -> str:
+    """What is asked, as text that tells it from everything else that is."""
+    checkpoint, measure, given = ask
+    return repr((checkpoint, measure, sorted(given.items(), key=lambda item: item[0])))

@@ -8,7 +8,7 @@ from typing import Any
 from geoaudit.attacks.cases import ADAPTIVE
 from geoaudit.audit.suite import Assertion, Suite
 from geoaudit.measures.asking import KEYS
-from geoaudit.measures.needs import Source
+from geoaudit.measures.inputs import Source
 from geoaudit.records import Flag
 
 FREE = frozenset(KEYS) - {"direct", "fixed", "worst"} - ADAPTIVE

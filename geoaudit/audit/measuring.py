@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 from geoaudit.audit.profiles import Profile
 from geoaudit.judges.setup import JudgeSetup
 from geoaudit.measures.bench import Bench, Contract
+from geoaudit.measures.inputs import ChatSetting
 from geoaudit.measures.labels import NO_LABELS, Labels
-from geoaudit.measures.needs import ChatSetting
 
 if TYPE_CHECKING:
     from geoaudit.audit.baseline import RecordBaseline
@@ -65,6 +65,14 @@ class Options:
     """How far runs of an unchanged checkpoint lie apart."""
     generation_batch: int | None = None
     """Prompts in a generated batch; None: as always. Only `geoaudit noise` asks for others."""
+
+
+class Timings(dict[str, float]):
+    """Phase -> seconds."""
+
+    def spent(self, phase: str, started: float) -> None:
+        """A part of a phase ends that began at `started` (`time.monotonic`)."""
+        self[phase] = self.get(phase, 0.0) + time.monotonic() - started
 
 
 class Chats:

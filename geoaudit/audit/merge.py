@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from geoaudit.audit import provenance
-from geoaudit.audit.record import trajectories_of
+from geoaudit.audit.record_parts import trajectories_of
 from geoaudit.audit.trajectory import Place, Trajectories
 from geoaudit.errors import RequestError
 

@@ -7,18 +7,19 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, TypedDict
 
-from geoaudit.audit import record
+from geoaudit.audit import recording
 from geoaudit.audit.baseline import Against
-from geoaudit.audit.plan import Planned
+from geoaudit.audit.plan import Planned, check
 from geoaudit.audit.profiles import Profile
 from geoaudit.audit.run import Auditor
 from geoaudit.audit.trajectory import Trajectories
 from geoaudit.errors import NothingToMeasure
+from geoaudit.measures.table import get
 from geoaudit.records import Measurement
 
 
 class Written(TypedDict):
-    """What a record says besides the numbers: arguments of `record.build`."""
+    """What a record says besides the numbers: arguments of `recording.build`."""
 
     profile: Profile
     command: Sequence[str]
@@ -131,7 +132,8 @@ class Live:
         return self.auditor.timings
 
     def plan(self, name: str, measure: str, given: Mapping[str, Any]) -> Planned:
-        """Add it to what will be measured of the checkpoint."""
+        """Add it to what will be measured of the checkpoint, once all that it takes besides the model is there."""
+        check(get(measure), given, self.auditor.options.profile, self.auditor.options.judging)
         return self.auditor.plan(name, measure, given)
 
     def measured(self, planned: Planned) -> tuple[str | None, Measurement]:
@@ -144,4 +146,4 @@ class Live:
 
     def record(self, written: Written) -> dict[str, Any]:
         """The record of an audit."""
-        return record.build(auditor=self.auditor, **written)
+        return recording.build(auditor=self.auditor, **written)

@@ -6,12 +6,12 @@ memory at a time, so the order changes from one checkpoint to another as seldom 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from geoaudit.measures.needs import (
-    PHASES,
     Beliefs,
     CandidateSearch,
+    Categories,
     Cells,
     Completions,
     CosineProfiles,
@@ -23,10 +23,35 @@ from geoaudit.measures.needs import (
     Inversion,
     Judged,
     Need,
+    Optimised,
+    Probe,
     Projections,
     SubspaceAblation,
     Transfer,
 )
+
+PHASES: Mapping[type, str] = {
+    Completions: "generate",
+    Judged: "judge",
+    Probe: "activations",
+    Categories: "activations",
+    Cells: "activations",
+    Projections: "activations",
+    Beliefs: "activations",
+    CandidateSearch: "carrier search",
+    Examination: "carrier controls",
+    SubspaceAblation: "subspace ablation",
+    Intervention: "intervention",
+    EditedCompletions: "generate under edits",
+    Damage: "damage",
+    CosineProfiles: "cosine profiles",
+    Inversion: "reply inversion",
+    Elsewhere: "other checkpoint",
+    Transfer: "carrier transfer",
+    Optimised: "attack",
+}
+"""Kind of need -> what is done for it, in the order in which they are fulfilled: text, what judges say of it,
+activations, interventions, adaptive attacks."""
 
 Node = tuple[str, Need]
 """A checkpoint, by its name in the audit, and a need of it; never `Elsewhere`, which is a need of another."""
@@ -94,7 +119,8 @@ def ordered(wanted: Iterable[Node], family: Family = alone, last: str = "") -> l
         last: the checkpoint that the wanted needs are mostly about: the others come first where the order is free.
     """
     drawn = _closure(wanted, family)
-    left = sorted(drawn, key=lambda one: PHASES.index(type(one[1])))  # stable: in a phase as they were asked for
+    phases = list(PHASES)
+    left = sorted(drawn, key=lambda one: phases.index(type(one[1])))  # stable: in a phase as they were asked for
     found: dict[Node, None] = {}
     current = ""
     while left:

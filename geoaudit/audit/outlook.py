@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 
 from geoaudit.audit.costs import memory_bytes
 from geoaudit.audit.decide import chance_at_half, underpowered
 from geoaudit.audit.measuring import clock
 from geoaudit.audit.order import Node
-from geoaudit.audit.plan import Planned, behaviours
+from geoaudit.audit.plan import Planned, behaviours, fewer
 from geoaudit.audit.run import Auditor
 from geoaudit.audit.suite import CHANGES, COMPARATORS, Assertion
 from geoaudit.errors import GeoauditError
@@ -109,6 +108,15 @@ def _outlook_of(auditor: Auditor, assertion: Assertion, planned: Planned | Geoau
     """What can be said of an assertion before anything is measured."""
     if isinstance(planned, GeoauditError):
         return [f"  {assertion.id}: cannot be measured: {planned}"]
+    said = []
+    short = fewer(planned, assertion.parameters)
+    if short is not None and planned.checkpoint != auditor.checkpoints.baseline:
+        said.append(f"  {assertion.called}: {short.name}: {short.sentence}")
+    return said + _chances(auditor, assertion, planned)
+
+
+def _chances(auditor: Auditor, assertion: Assertion, planned: Planned) -> list[str]:
+    """How likely a line on a rate is to pass, on the prompts that there are."""
     if get(assertion.measure).kind != "rate":
         return []
     if assertion.comparator in CHANGES:
@@ -118,13 +126,11 @@ def _outlook_of(auditor: Auditor, assertion: Assertion, planned: Planned | Geoau
     n = behaviours(planned, auditor.options.judging.data)
     flag = underpowered(assertion.comparator, assertion.bound, n)
     if flag is not None:
-        return [f"  {_called(assertion)}: {flag.name}: {flag.sentence}"]
+        return [f"  {assertion.called}: {flag.name}: {flag.sentence}"]
     chance = chance_at_half(assertion.comparator, assertion.bound, n)
     if chance is None or auditor.options.profile.decide == "estimate":
         return []
-    return [
-        f"  {_called(assertion)}: n = {n}, passes with probability {chance[1]:.2f} if the true rate is {chance[0]:g}"
-    ]
+    return [f"  {assertion.called}: n = {n}, passes with probability {chance[1]:.2f} if the true rate is {chance[0]:g}"]
 
 
 def _outlook_of_change(auditor: Auditor, assertion: Assertion, planned: Planned) -> list[str]:
@@ -138,15 +144,9 @@ def _outlook_of_change(auditor: Auditor, assertion: Assertion, planned: Planned)
     needed = n_to_certify(allowed, "at_most")
     if needed is not None and needed > n:
         why = f"even no change at all on {n} prompts cannot certify this margin; {needed} could"
-        return [f"  {_called(assertion)}: underpowered: {why}"]
+        return [f"  {assertion.called}: underpowered: {why}"]
     if auditor.options.profile.decide == "estimate":
         return []
     chance = change_power(n, FLIPS, 0.0, allowed)
     said = f"n = {n}, passes with probability {chance:.2f} if nothing changed but {FLIPS:.0%} of the answers flip"
-    return [f"  {_called(assertion)}: {said}"]
-
-
-def _called(assertion: Assertion) -> str:
-    """A line of a suite with its bound, as a plan names it."""
-    bound = " ".join(f"{value:g}" for value in assertion.bound)
-    return f"{assertion.id} ({assertion.measure} {assertion.comparator} {bound}, {Path(assertion.file).name})"
+    return [f"  {assertion.called}: {said}"]

@@ -19,10 +19,11 @@ from geoaudit.errors import GeoauditError, RequestError, UnknownName
 from geoaudit.judges.setup import JudgeSetup
 from geoaudit.measures import intervention_needs, stored_direction, target_needs
 from geoaudit.measures.asking import judges_of, new_tokens, problem, unread
-from geoaudit.measures.bench import Contract, load_source
+from geoaudit.measures.bench import Contract
 from geoaudit.measures.carrier_needs import HELD_OUT, with_preset
 from geoaudit.measures.definition import Against, Measure, Parameter
 from geoaudit.measures.evidence import describe
+from geoaudit.measures.inputs import ChatSetting, Source, load_source
 from geoaudit.measures.needs import (
     DIRECT,
     PROBE_HARMFUL,
@@ -31,7 +32,6 @@ from geoaudit.measures.needs import (
     CandidateSearch,
     Categories,
     Cells,
-    ChatSetting,
     Completions,
     CosineProfiles,
     Damage,
@@ -45,13 +45,13 @@ from geoaudit.measures.needs import (
     Optimised,
     Probe,
     Projections,
-    Source,
     SubspaceAblation,
     Transfer,
 )
 from geoaudit.measures.outcome_needs import idle, outcome_problem, with_outcome
 from geoaudit.measures.table import dotted, get
-from geoaudit.records import digest
+from geoaudit.prompts.sources import names
+from geoaudit.records import Flag, digest
 
 UTILITY_TOKENS = 128
 """Tokens of an answer whose usefulness is graded."""
@@ -120,6 +120,18 @@ def resolve(measure: Measure, given: Mapping[str, Any], profile: Profile) -> dic
     if "max_new_tokens" in resolved and resolved["max_new_tokens"] is None:
         resolved["max_new_tokens"] = new_tokens(judges_of(resolved)) if "judge" in resolved else UTILITY_TOKENS
     return resolved
+
+
+def check(measure: Measure, given: Mapping[str, Any], profile: Profile, judging: JudgeSetup) -> None:
+    """That a measurement could be made of some checkpoint: prompts are there, and those of judges; servers are set up.
+
+    Raises:
+        GeoauditError: it could not, whatever the checkpoint is.
+    """
+    for need in dotted(measure.needs)(resolve(measure, given, profile)):
+        prompt_hashes(need, judging.data)
+        if isinstance(need, Judged) and judges.info(need.judge).kind != "offline":
+            judges.get(need.judge, judging)
 
 
 def _sized(given: Mapping[str, Any], resolved: dict[str, Any], profile: Profile) -> None:
@@ -281,6 +293,30 @@ def cases_of(need: Completions, data: Path | None) -> Cases:
 @cache
 def _cases(need: Completions, data: Path | None, stamp: tuple[int, int] | None) -> Cases:
     return cases(need.attack, load_source(need.source, data).first(need.n), data)
+
+
+def fewer(planned: Planned, given: Mapping[str, Any]) -> Flag | None:
+    """`fewer-prompts`: a line asks for more prompts than its source holds; what a profile asks for is no promise.
+
+    Args:
+        planned: the measurement.
+        given: the line's parameters as written.
+    """
+    need = next((need for need in planned.needs if isinstance(need, Completions)), None)
+    if need is None or given.get("n") is None:
+        return None
+    n, there = given["n"], _held(need.source, _stamp(need.source.file))
+    if n <= there:
+        return None
+    return Flag("fewer-prompts", "note", f"asked for {n} prompts, and {need.source.name} holds {there}")
+
+
+@cache
+def _held(source: Source, stamp: tuple[int, int] | None) -> int:
+    """How many prompts a source has; one with a name says so without being read."""
+    if source.file:
+        return len(load_source(source, None).prompts)
+    return next(one.n for one in names() if one.name == source.name)
 
 
 def behaviours(planned: Planned, data: Path | None) -> int:

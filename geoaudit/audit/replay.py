@@ -25,12 +25,12 @@ from geoaudit.audit.numbers import NotInRecord, Written
 from geoaudit.audit.plan import Planned, resolve, sources
 from geoaudit.audit.profiles import Profile
 from geoaudit.audit.profiles import get as profile_of
-from geoaudit.audit.record import entries_of, measurements_of, measures_of, trajectories_of, whole
+from geoaudit.audit.record import whole
+from geoaudit.audit.record_parts import entries_of, measurements_of, measures_of, trajectories_of
 from geoaudit.audit.suite import Assertion
 from geoaudit.errors import RequestError, UnknownName, did_you_mean
-from geoaudit.measures.bench import load_source
 from geoaudit.measures.evidence import Evidence
-from geoaudit.measures.needs import Source
+from geoaudit.measures.inputs import Source, load_source
 from geoaudit.measures.table import MEASURES, get
 from geoaudit.prompts.sources import names
 from geoaudit.records import Measurement

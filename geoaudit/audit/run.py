@@ -1,48 +1,25 @@
-"""One audit: checkpoints, what is planned of each, and the measuring, once, under a lock, through the store."""
+"""One audit: checkpoints, what is planned of each, and who measures it when: once, under a lock, through the store."""
 
 from __future__ import annotations
 
-import os
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Set
-from contextlib import ExitStack, closing, contextmanager, suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, replace
 from typing import Any
 
-from geoaudit.audit.attempts import Attempts, unraised
 from geoaudit.audit.checkpoints import Checkpoints, Subject, facts_key
-from geoaudit.audit.costs import Work, seconds_per_unit, works
-from geoaudit.audit.measuring import Benches, Chats, Options, Progress, clock, every, facts_of, open_bench, quiet
-from geoaudit.audit.order import Node, node, ordered
+from geoaudit.audit.costs import Work
+from geoaudit.audit.fulfilling import Fulfilling
+from geoaudit.audit.measuring import Options, Progress, Timings
+from geoaudit.audit.order import node, ordered
 from geoaudit.audit.plan import Planned, measurement_key, resolve
 from geoaudit.audit.store import Store
-from geoaudit.errors import BrokenCheckpoint, GeoauditError, NothingToMeasure
-from geoaudit.measures.bench import Bench, Contract
+from geoaudit.errors import GeoauditError, NothingToMeasure
 from geoaudit.measures.definition import Against, Measure, Role
-from geoaudit.measures.evidence import Evidence
-from geoaudit.measures.needs import (
-    CandidateSearch,
-    CosineProfiles,
-    Damage,
-    EditedCompletions,
-    Examination,
-    Intervention,
-    Judged,
-    Need,
-    SubspaceAblation,
-    Transfer,
-)
 from geoaudit.measures.table import dotted, get
 from geoaudit.model.checkpoint import Checkpoint
-from geoaudit.model.held import Held
 from geoaudit.model.size import Size, size
-from geoaudit.records import Flag, Measurement, digest
-
-SLOW = 2.0
-"""Seconds after which a phase says how far it is."""
-FOLLOWS = (Examination, SubspaceAblation, Intervention, EditedCompletions, Damage, Transfer, CosineProfiles)
-"""Needs that look at what a search, or the cells of prompts, found. Where that is nothing they have nothing to look
-at, and the measure says so from the rows before them."""
+from geoaudit.records import Measurement
 
 
 class MeasuringStopped(Exception):
@@ -56,16 +33,18 @@ class Auditor:
         self.options = options
         self.store = Store(options.store)
         self.say = say
-        self.warnings: list[str] = []
-        self.timings: dict[str, float] = {}
-        self.checkpoints = Checkpoints(checkpoints, options, self._spent)
-        self._tried = Attempts(self.checkpoints)
-        self._chats = Chats(options, self._spent)
-        self._held = Held(options.store, options.device)
+        self.timings = Timings()
+        self.checkpoints = Checkpoints(checkpoints, options, self.timings.spent)
+        self._fulfilling = Fulfilling(self.checkpoints, self.store, say, self.timings)
         self._finished: set[str] = set()
         """Checkpoints whose measuring ended."""
         self.lay_plan: Callable[[str], None] = lambda name: None
         """Plans everything that will be asked of a checkpoint, so that it can be measured before it is asked for."""
+
+    @property
+    def warnings(self) -> list[str]:
+        """Lines of other libraries, caught while measuring."""
+        return self._fulfilling.warnings
 
     @property
     def names(self) -> list[str]:
@@ -152,7 +131,7 @@ class Auditor:
                 raise
             finally:
                 self._finished.add(planned.checkpoint)
-                self._held.keep(self._still_to_come)
+                self._fulfilling.held.keep(self._still_to_come)
             subject.done = True
         if planned.key in subject.missing:
             return subject.missing[planned.key]
@@ -171,13 +150,7 @@ class Auditor:
 
     def works(self, name: str) -> list[tuple[Work, float]]:
         """What is left to do for a checkpoint, also of others that it needs something of, with the seconds it takes."""
-        nodes = [one for one in self._nodes(name, self.unmeasured(name)) if self._tried.untried(one)]
-        left = works(nodes, lambda one: self.size(one).n_layers, self.options.judging.data)
-        return [(work, work.units * self._pace(work)) for work in left]
-
-    def _nodes(self, name: str, planned: Iterable[Planned]) -> list[Node]:
-        """Every need of some measurements of a checkpoint, in the order in which they are fulfilled."""
-        return ordered((node(name, need) for one in planned for need in one.needs), self.checkpoints.family, last=name)
+        return self._fulfilling.left(name, self.unmeasured(name))
 
     def _still_to_come(self, source: Checkpoint) -> bool:
         """Whether a checkpoint that may yet be measured is this model, or an adapter of it."""
@@ -189,11 +162,8 @@ class Auditor:
 
     def facts(self, name: str) -> dict[str, Any]:
         """What measuring found out about a checkpoint that the record shows (rendered template, threads)."""
-        found: dict[str, Any] | None = self.store.get(self._facts_key(self.subject(name)))
+        found: dict[str, Any] | None = self.store.get(facts_key(self.subject(name)))
         return found or {}
-
-    def _facts_key(self, subject: Subject) -> str:
-        return facts_key(subject)
 
     def _measure(self, subject: Subject) -> None:
         name = subject.checkpoint.name
@@ -221,14 +191,14 @@ class Auditor:
             finally:
                 if subject.done or subject.broken is not None:
                     self._finished.add(name)
-                self._held.keep(self._still_to_come)
+                self._fulfilling.held.keep(self._still_to_come)
 
     def _measured(self, name: str, *, wait: bool) -> bool:
         """Measure what is planned of a checkpoint and not in the store; False where another process holds a lock."""
         with self._locked(name, wait=wait) as locked:
             todo = self.unmeasured(name) if locked else []
             if todo:
-                self._measure_locked(name, todo)
+                self._fulfilling.measure(name, todo)
         return locked
 
     @contextmanager
@@ -239,7 +209,7 @@ class Auditor:
         """
         from filelock import FileLock, Timeout
 
-        reached = {name, *(one for one, _ in self._nodes(name, self.unmeasured(name)))}
+        reached = {name, *(one for one, _ in self._fulfilling.nodes(name, self.unmeasured(name)))}
         with ExitStack() as held:
             for lock_id in sorted({self.subject(one).identity.id[:32]: None for one in reached}):
                 lock = FileLock(self.store.lock_path(lock_id))
@@ -254,139 +224,6 @@ class Auditor:
                     lock.acquire()
                 held.callback(lock.release)
             yield True
-
-    def _measure_locked(self, name: str, todo: list[Planned]) -> None:
-        left = self.works(name)
-        self.say(f"{name}: {len(todo)} measurements to make, about {clock(sum(seconds for _, seconds in left))}")
-        benches = Benches(self._open)
-        with quiet(self.warnings), closing(benches):
-            for work, expected in left:
-                self._fulfil(benches, work, expected)
-            # Before the measurements: once they are all there nothing opens the checkpoint again.
-            for one in {name, *(work.checkpoint for work, _ in left)}:
-                with suppress(GeoauditError):  # a tokenizer or a template that is broken: every measurement says so
-                    self.store.put(self._facts_key(self.subject(one)), facts_of(benches.of(one)))
-            evidence = self._evidence(name, benches)
-            started = time.monotonic()
-            for planned in todo:
-                self._compute(planned, evidence, benches.of(name).unjudged)
-            self._spent("measure", started)
-
-    def _open(self, name: str, benches: Benches) -> Bench:
-        subject = self.subject(name)
-        return open_bench(
-            subject.checkpoint,
-            subject.identity,
-            subject.contract,
-            self.options,
-            self.store,
-            chats=self._chats,
-            held=self._held,
-            trained_on=subject.trained_on,
-            others=benches.of,
-            trajectory=lambda: [benches.of(one) for one in self._tried.answering(name)],
-            say=self.say,
-            spent=self._spent,
-        )
-
-    def _evidence(self, name: str, benches: Benches) -> Evidence:
-        subject, bench = self.subject(name), benches.of(name)
-
-        def of(need: Need) -> Any:
-            failed = node(name, need)
-            if failed in self._tried.failed:
-                raise unraised(self._tried.said(failed, name))
-            return bench.fulfil(need)
-
-        return Evidence(
-            name,
-            of,
-            subject.trained_on,
-            self.options.labels,
-            subject.training is not None,
-            lambda other: self._evidence(other, benches),
-            bench.chat_under,
-        )
-
-    def _fulfil(self, benches: Benches, work: Work, expected: float) -> None:
-        why = self._tried.why_not(work.node)
-        if why is not None:
-            self._tried.failed[work.node] = why
-            return
-        bench = benches.alone(work.checkpoint)
-        started = time.monotonic()
-        label = f"{work.checkpoint}: {work.title} ({work.prompts} prompts)"
-        self.say(f"{label}, about {clock(expected)}")
-        bench.progress = every(SLOW * 10, self.say, label, started)
-        made, found, loading = bench.made, bench.found, self.timings.get("load", 0.0)
-        try:
-            bench.fulfil(work.need)
-        except GeoauditError as error:
-            self._tried.failed[work.node] = unraised(error)
-            self.say(f"{label}: nothing to measure: {error}")
-            return
-        self._tried.made.add(work.node)
-        started += self.timings.get("load", 0.0) - loading  # a time of its own, and not the pace of this work
-        seconds = time.monotonic() - started
-        self._spent(work.phase, started)
-        if bench.made > made and bench.found == found and seconds > 1:
-            parameters = self.size(work.checkpoint).parameters
-            self.store.put(self._pace_key(bench.contract, parameters, work.phase), seconds / work.units)
-
-    def _without(self, one: Planned) -> tuple[Flag, ...]:
-        """A note for what was found with refusal tokens that not every checkpoint of the trajectory had a say in."""
-        searched = {name for name, need in self._nodes(one.checkpoint, [one]) if isinstance(need, CandidateSearch)}
-        silent = {member: why for name in searched for member, why in self._tried.silent(name).items()}
-        return tuple(
-            Flag(
-                "incomplete-refusal-tokens",
-                "note",
-                f"the refusal tokens are those of the rest of the trajectory: {member} gave no answers ({why})",
-            )
-            for member, why in silent.items()
-        )
-
-    def _compute(self, one: Planned, evidence: Evidence, unjudged: Set[Judged]) -> None:
-        subject = self.subject(one.checkpoint)
-
-        def missing(error: NothingToMeasure) -> Measurement:
-            return Measurement(
-                measure=one.measure,
-                checkpoint=evidence.checkpoint,
-                parameters=evidence.described(one.parameters),
-                unit=get(one.measure).unit,
-                why_missing=str(error),
-                detail=error.detail,
-            )
-
-        for there in (node(one.checkpoint, need) for need in one.needs):
-            error = self._tried.failed.get(there)
-            if error is not None and (isinstance(error, BrokenCheckpoint) or not isinstance(there[1], FOLLOWS)):
-                # may be the machine's fault: the next run tries again
-                subject.missing[one.key] = missing(self._tried.said(there, one.checkpoint))
-                return
-        try:
-            measurement: Measurement = dotted(get(one.measure).function)(one.parameters, evidence)
-        except GeoauditError as error:  # follows from the rows alone
-            measurement = missing(unraised(error))
-        without = self._without(one)
-        if without or unjudged & set(one.needs):  # the next run asks those again that gave no answer
-            subject.missing[one.key] = replace(measurement, flags=(*measurement.flags, *without))
-        else:
-            self.store.put(one.key, measurement.to_json())
-
-    def _pace(self, work: Work) -> float:
-        """Seconds per unit of work: as timed on this machine, else by the rule of thumb."""
-        contract, parameters = self.subject(work.checkpoint).contract, self.size(work.checkpoint).parameters
-        timed = self.store.get(self._pace_key(contract, parameters, work.phase))
-        return float(timed) if timed is not None else seconds_per_unit(parameters, contract.device)
-
-    @staticmethod
-    def _pace_key(contract: Contract, parameters: int, phase: str) -> str:
-        return digest(["pace", contract.device, contract.dtype, parameters, phase, os.cpu_count()])
-
-    def _spent(self, phase: str, started: float) -> None:
-        self.timings[phase] = self.timings.get(phase, 0.0) + time.monotonic() - started
 
 
 def itself(role: Role) -> str:

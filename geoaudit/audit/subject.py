@@ -16,7 +16,7 @@ from geoaudit.audit.suite import AGAINST, Against, Assertion
 from geoaudit.audit.values import impossible, impossible_change
 from geoaudit.audit.verdict import AuditOutcome, Verdict, verdict_of
 from geoaudit.errors import GeoauditError, RequestError
-from geoaudit.measures.needs import Source
+from geoaudit.measures.inputs import Source
 from geoaudit.measures.table import get
 from geoaudit.records import Measurement
 

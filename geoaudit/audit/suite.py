@@ -15,12 +15,12 @@ from typing import Any, Literal
 
 import yaml
 
+from geoaudit.audit.parameter_nodes import ParameterNodes
 from geoaudit.audit.rules import KEYS, RULES, Across, Companion, Rule, RuleNodes
-from geoaudit.audit.values import CHAT_KEYS, check_parameter, impossible, impossible_change, listed
-from geoaudit.errors import GeoauditError, SuiteError, did_you_mean
-from geoaudit.measures.asking import problem
-from geoaudit.measures.definition import Measure, Parameter
-from geoaudit.measures.needs import ChatSetting, File, Source
+from geoaudit.audit.values import impossible, impossible_change, listed
+from geoaudit.errors import SuiteError, did_you_mean
+from geoaudit.measures.definition import Measure
+from geoaudit.measures.inputs import ChatSetting
 from geoaudit.measures.table import MEASURES
 from geoaudit.records import digest
 
@@ -39,8 +39,6 @@ ASSERTION_KEYS = (
     *("id", "measure", "with", *COMPARATORS, *CHANGES, "against", "across", *RULES, "because"),
     *("checkpoints", "steps"),
 )
-SOURCE_KEYS = ("file", "column", "category", "label")
-_TEMPLATES = ("zephyr", "chatml", "none")
 ID = re.compile(r"[a-z0-9][a-z0-9._-]*\Z")
 Keys = dict[str, tuple[yaml.Node, yaml.Node]]
 
@@ -78,6 +76,20 @@ class Assertion:
         step = re.search(r"(\d+)\Z", checkpoint)
         return step is not None and int(step.group(1)) in self.steps
 
+    @property
+    def asked(self) -> list[tuple[str, Mapping[str, Any]]]:
+        """The measures that it is decided on, with their parameters: one, and with `goes_with` another."""
+        own: list[tuple[str, Mapping[str, Any]]] = [(self.measure, self.parameters)]
+        other = self.across.other if self.across is not None else None
+        return own if other is None else [*own, (other.measure, other.parameters)]
+
+    @property
+    def called(self) -> str:
+        """The line with what it bounds and its file, as a plan names it."""
+        bound = f"{self.comparator} {' '.join(f'{value:g}' for value in self.bound)}"
+        said = bound if self.across is None else self.across.says
+        return f"{self.id} ({self.measure} {said}, {Path(self.file).name})"
+
 
 @dataclass(frozen=True)
 class Suite:
@@ -106,7 +118,7 @@ def read(path: Path) -> Suite:
     return reader.suite(root, digest(text))
 
 
-class _Reader(RuleNodes):
+class _Reader(RuleNodes, ParameterNodes):
     """The suite's words."""
 
     def suite(self, root: yaml.Node, sha256: str) -> Suite:
@@ -275,95 +287,3 @@ class _Reader(RuleNodes):
         if vacuous or (comparator == "between" and bound == (low, high)):
             raise self.error(node, f"the bound says nothing: every value of {measure.name} satisfies it")
         return bound
-
-    def parameters(self, node: yaml.Node | None, measure: Measure, chat: ChatSetting | None) -> dict[str, Any]:
-        given: dict[str, Any] = {} if chat is None else {"chat": chat}
-        if node is None:
-            return given
-        keys = self.mapping(node, f"with (the parameters of {measure.name})", tuple(measure.parameters))
-        given |= {name: self.parameter(value, name, measure.parameters[name]) for name, (_, value) in keys.items()}
-        attack = measure.parameters.get("attack")
-        if attack is not None and (why := problem(given, given.get("attack", attack.default))) is not None:
-            raise self.error(next(keys[name][0] for name in keys if why.startswith(f"{name} ")), why)
-        return given
-
-    def parameter(self, node: yaml.Node, name: str, parameter: Parameter) -> Any:
-        match parameter.type:
-            case "source":
-                return self.source(node, name)
-            case "chat":
-                return self.chat(node)
-            case "stored" if isinstance(node, yaml.MappingNode):
-                keys = self.mapping(node, "the stored attacks", ("file",))
-                return self.file(keys, node)
-            case "file":
-                return File(self.resolved(node, name).file)
-            case "choices" if isinstance(node, yaml.SequenceNode):
-                value: Any = [self.scalar(item, name) for item in node.value]
-            case _:
-                value = self.scalar(node, name)
-        try:
-            return check_parameter(name, parameter, value)
-        except GeoauditError as error:
-            raise self.error(node, str(error)) from None
-
-    def chat(self, node: yaml.Node) -> ChatSetting:
-        """How requests are rendered."""
-        keys = self.mapping(node, "chat", CHAT_KEYS)
-        if not keys:
-            raise self.error(node, f"chat is empty; {listed(CHAT_KEYS)}")
-        values: dict[str, Any] = {key: self.scalar(value, key) for key, (_, value) in keys.items()}
-        for key in ("system", "template"):
-            if not isinstance(values.get(key, ""), str):
-                raise self.error(keys[key][1], f"{key} must be text, got {values[key]!r}; quote it if it is text")
-        if not isinstance(values.get("thinking", False), bool):
-            raise self.error(keys["thinking"][1], f"thinking is true or false, got {values['thinking']!r}")
-        template = values.get("template")
-        if template is not None and template not in _TEMPLATES:
-            file = self.path.parent / template
-            try:
-                values["template"] = file.read_text(encoding="utf-8")
-            except (OSError, UnicodeDecodeError, ValueError):
-                raise self.error(
-                    keys["template"][1],
-                    f"template is {listed(_TEMPLATES)}, or a file beside the suite that can be read; got {template!r}",
-                ) from None
-        return ChatSetting(**values)
-
-    def file(self, keys: dict[str, tuple[yaml.Node, yaml.Node]], node: yaml.Node) -> Source:
-        """The file that a mapping names, relative to the suite."""
-        if "file" not in keys:
-            raise self.error(node, "a mapping here needs the key 'file'")
-        return self.resolved(keys["file"][1], "file")
-
-    def resolved(self, node: yaml.Node, what: str) -> Source:
-        """The file that a word names, relative to the suite."""
-        file = self.path.parent / self.text(node, what)
-        try:
-            file = file.resolve()
-            found = file.is_file()
-        except (OSError, RuntimeError, ValueError):  # a name too long, links in a circle, a null character
-            found = False
-        if not found:
-            raise self.error(node, f"no such file: {str(file)!r} (paths are relative to the suite file)")
-        return Source(name=file.name, file=str(file))
-
-    def source(self, node: yaml.Node, name: str) -> Source:
-        if isinstance(node, yaml.MappingNode):
-            keys = self.mapping(node, "the source", SOURCE_KEYS)
-            file = self.file(keys, node)
-            values = {key: self.text(value, key) for key, (_, value) in keys.items() if key != "file"}
-            if values.get("label", "harmful") not in ("harmful", "harmless"):
-                raise self.error(keys["label"][1], f"label is harmful or harmless, got {values['label']!r}")
-            return replace(file, **values)  # type: ignore[arg-type]  # label checked above
-        from geoaudit.prompts.sources import names
-
-        value = self.text(node, name)
-        known = [source.name for source in names()]
-        if value not in known:
-            near = did_you_mean(value, known)
-            own = f"; a file is {{file: {value}}}" if Path(value).suffix or "/" in value else ""
-            raise self.error(
-                node, f"unknown source {value!r}{near}{own}; `geoaudit data list` shows the sources that have a name"
-            )
-        return Source(value)

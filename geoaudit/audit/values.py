@@ -9,7 +9,7 @@ from typing import Any
 
 from geoaudit.errors import GeoauditError, did_you_mean
 from geoaudit.measures.definition import Against, Measure, Parameter
-from geoaudit.measures.needs import ChatSetting, File, Source
+from geoaudit.measures.inputs import ChatSetting, File, Source
 
 CHAT_KEYS = ("system", "template", "thinking")
 

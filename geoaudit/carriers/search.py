@@ -33,8 +33,9 @@ from typing import Any, Literal
 
 import numpy as np
 
+from geoaudit.carriers.field import Field, How
 from geoaudit.carriers.resample import HARMLESS, ArditiScores, CosmicScores, draws, scored_rows
-from geoaudit.carriers.scorer import Arrays, Field, Floats, How, Scorer
+from geoaudit.carriers.scorer import Arrays, Floats, Scorer
 from geoaudit.carriers.select import ROUNDING, Row, scaled
 from geoaudit.carriers.table import SearchTable
 from geoaudit.geometry.directions import BlockMeans, cosine, norms, overall

@@ -16,16 +16,15 @@ from geoaudit.errors import NothingToMeasure
 from geoaudit.geometry.directions import BlockMeans, activation_scale, differences, norms, null_rows
 from geoaudit.measures.bench import REFERENCE_JUDGE
 from geoaudit.measures.fulfilled import CELLS, CategoryMeans, CellMeans, CompletedPrompts, ProbeMeans, Projected
+from geoaudit.measures.inputs import ChatSetting, Source
 from geoaudit.measures.needs import (
     PROBE_HARMFUL,
     PROBE_HARMLESS,
     Categories,
     Cells,
-    ChatSetting,
     Contrast,
     Probe,
     Projections,
-    Source,
 )
 from geoaudit.records import REFUSED, PromptSet, digest
 

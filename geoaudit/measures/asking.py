@@ -13,7 +13,14 @@ from geoaudit import judges
 from geoaudit.attacks.cases import Attack
 from geoaudit.errors import RequestError
 from geoaudit.measures.definition import Against
-from geoaudit.measures.needs import DIRECT, Completions, Elsewhere, Judged, Need, Source
+from geoaudit.measures.inputs import Source
+from geoaudit.measures.needs import (
+    DIRECT,
+    Completions,
+    Elsewhere,
+    Judged,
+    Need,
+)
 from geoaudit.prompts.sources import names
 
 TOKENS_OFFLINE = 64

@@ -21,10 +21,10 @@ from typing import Any, Literal
 
 from geoaudit.carriers.select import Selecting
 from geoaudit.errors import RequestError
+from geoaudit.measures.inputs import ChatSetting
 from geoaudit.measures.needs import (
     CandidateSearch,
     Cells,
-    ChatSetting,
     Examination,
     Need,
     Probe,

@@ -7,18 +7,18 @@ need; every batch of every edit is a row of the bench's store, so that what is d
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from geoaudit.carriers.effects import Edited, Effects
 from geoaudit.errors import BrokenCheckpoint, NothingToMeasure
-from geoaudit.measures.fulfilled import CompletedPrompts, EditedPrompts, texts_key
+from geoaudit.measures.completing import in_batches, keep_texts, written
+from geoaudit.measures.fulfilled import CompletedPrompts, EditedPrompts
 from geoaudit.measures.interventions import usable_of
 from geoaudit.measures.needs import EditedCompletions
 from geoaudit.measures.preparing import alone, prepared
-from geoaudit.model.batches import plan
 from geoaudit.records import Completion, digest
 
 if TYPE_CHECKING:
@@ -74,46 +74,26 @@ def _completed(
     """Completions of the same cases under one edit."""
     what = [edit.operator, edit.layer, edit.spare_first, digest(edit.frames.astype("f4").tobytes().hex()), dose]
     tokens = need.completions.max_new_tokens
-    done: dict[int, list[Any]] = {}
-    sizes: list[int] = []
-    for batch in plan(
-        [len(one.ids) for one in rendered],
+    done, sizes = in_batches(
+        bench,
+        rendered,
         tokens,
-        rows=bench.contract.generation_batch,
-        tokens=bench.contract.generation_tokens,
-    ):
-        part = [rendered[index] for index in batch]
-        row = bench.key("edited completions", tokens, [list(one.ids) for one in part], *what)
-        stored = bench.get_row(row)
-        if stored is None:
-            stored = _generate(bench, part, tokens, edit, dose)
-            bench.rows.put(row, stored)
-        done |= dict(zip(batch, stored["rows"], strict=True))
-        sizes += stored["batches"]
-        progress(len(done))
+        row_of=lambda batch, ids: bench.key("edited completions", tokens, ids, *what),
+        make=lambda batch, part: _generate(bench, part, tokens, edit, dose),
+        progress=progress,
+    )
     completed = replace(
         unedited,
-        completions=tuple(Completion(case.id, *done[index]) for index, case in enumerate(unedited.cases)),
+        completions=tuple(Completion(case.id, *row) for case, row in zip(unedited.cases, done, strict=True)),
         key=digest([unedited.key, *what]),
-        batches=tuple(sizes),
+        batches=sizes,
     )
-    texts = texts_key(completed.key)
-    if bench.rows.get(texts) is None:  # for people who label: a record holds no text
-        bench.rows.put(texts, [asdict(exchange) for exchange in completed.exchanges])
+    keep_texts(bench, completed)
     return completed
 
 
 def _generate(bench: Bench, rendered: list[Rendered], tokens: int, edit: Edited, dose: float) -> dict[str, Any]:
     from geoaudit.interventions.applying import applied
-    from geoaudit.model.generate import complete_halving
 
     with applied(bench.loaded, *alone(edit, 0, dose)) as observer:
-        completions, sizes = complete_halving(
-            bench.loaded,
-            rendered,
-            [str(i) for i in range(len(rendered))],
-            max_new_tokens=tokens,
-            observer=observer,
-        )
-    rows = [[one.text, one.n_tokens, one.stopped, one.first_token] for one in completions]
-    return {"rows": rows, "batches": list(sizes)}
+        return written(bench, rendered, max_new_tokens=tokens, observer=observer)

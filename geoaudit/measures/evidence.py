@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from geoaudit.errors import NothingToMeasure
 from geoaudit.measures.definition import Against
+from geoaudit.measures.inputs import ChatSetting, File, Source
 from geoaudit.measures.labels import NO_LABELS, Labels
-from geoaudit.measures.needs import ChatSetting, File, Need, Source
+from geoaudit.measures.needs import Need
 from geoaudit.prompts.overlap import overlap
 from geoaudit.records import Flag, PromptSet
 

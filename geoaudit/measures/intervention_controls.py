@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geoaudit.carriers.effects import Edited
-from geoaudit.carriers.scorer import Field
+from geoaudit.carriers.field import Field
 from geoaudit.carriers.select import Row
 from geoaudit.errors import NothingToMeasure
 from geoaudit.geometry.controls import category_contrasts, covariance_matched, random_frames

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from geoaudit.measures.carrier_needs import for_carrier, search_of, selecting_of
-from geoaudit.measures.needs import Damage, Intervention, Need, Source
+from geoaudit.measures.inputs import Source
+from geoaudit.measures.needs import Damage, Intervention, Need
 from geoaudit.measures.outcome_needs import is_text, text_needs
 from geoaudit.measures.target_needs import KL, OF_R
 

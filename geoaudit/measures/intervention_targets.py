@@ -24,7 +24,8 @@ from geoaudit.geometry.subspaces import top_subspace
 from geoaudit.measures.activations import contrasted
 from geoaudit.measures.coupling_sources import Validated
 from geoaudit.measures.fulfilled import ProbeMeans
-from geoaudit.measures.needs import File, Intervention
+from geoaudit.measures.inputs import File
+from geoaudit.measures.needs import Intervention
 from geoaudit.measures.stored_direction import rows_of
 
 if TYPE_CHECKING:

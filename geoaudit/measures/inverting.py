@@ -17,7 +17,14 @@ from geoaudit.geometry.controls import covariance_matched
 from geoaudit.geometry.directions import BlockMeans, activation_scale, differences, null_rows
 from geoaudit.measures.activations import chat_of, contrasted
 from geoaudit.measures.fulfilled import Inverted
-from geoaudit.measures.needs import PROBE_HARMFUL, PROBE_HARMLESS, Cells, Contrast, Inversion, Source
+from geoaudit.measures.inputs import Source
+from geoaudit.measures.needs import (
+    PROBE_HARMFUL,
+    PROBE_HARMLESS,
+    Cells,
+    Contrast,
+    Inversion,
+)
 from geoaudit.prompts.inversion import HARMFUL, HARMLESS, WORDINGS, worded
 from geoaudit.records import digest
 

@@ -1,17 +1,17 @@
 """What measures draw from a checkpoint, as data: the plan counts these, the run fulfils each once.
 
-A need is frozen and hashable; two measures that ask for the same thing hold equal needs. The functions at the end, and
-those of `asking`, stand apart from what computes, so that planning and deciding again import no torch.
+A need is frozen and hashable; two measures that ask for the same thing hold equal needs. What
+computes stands apart, so that planning and deciding again import no torch.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from pathlib import PurePath
 from typing import Literal
 
 from geoaudit.attacks.cases import Attack
 from geoaudit.carriers.select import Selecting
+from geoaudit.measures.inputs import AS_AUDITED, ChatSetting, File, Source
 
 DIRECT = Attack()
 PROBE_HARMFUL = ("probe-harmful-train", "probe-harmful-validation")
@@ -25,42 +25,6 @@ DAMAGE_READ_ON = 16
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
-    """Where prompts come from: a name, or a file of the user's (`file` absolute)."""
-
-    name: str
-    file: str = ""
-    column: str = "prompt"
-    category: str = ""
-    label: Literal["harmful", "harmless"] = "harmful"
-
-
-@dataclass(frozen=True, slots=True)
-class File:
-    """A file of the user's that holds no prompts."""
-
-    path: str
-    """Absolute."""
-
-    @property
-    def name(self) -> str:
-        """Without its folder, as reports show it."""
-        return PurePath(self.path).name
-
-
-@dataclass(frozen=True, slots=True)
-class ChatSetting:
-    """What a suite's `chat:` says of how requests are rendered; what is not said is the audit's own."""
-
-    system: str | None = None
-    """System prompt, empty for none at all."""
-    template: str | None = None
-    """Jinja text, or the name of a built-in template."""
-    thinking: bool = False
-    """Whether the model may think before it answers."""
-
-
-@dataclass(frozen=True, slots=True)
 class Completions:
     """Completions of the first `n` prompts of a source (all for None) under an attack. Gives `CompletedPrompts`."""
 
@@ -68,7 +32,7 @@ class Completions:
     n: int | None
     max_new_tokens: int
     attack: Attack = DIRECT
-    chat: ChatSetting = ChatSetting()
+    chat: ChatSetting = AS_AUDITED
 
     @property
     def optimised(self) -> Optimised | Elsewhere | None:
@@ -86,7 +50,7 @@ class Optimised:
     source: Source
     n: int | None
     attack: Attack
-    chat: ChatSetting = ChatSetting()
+    chat: ChatSetting = AS_AUDITED
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +74,7 @@ class Probe:
     """Block means of the residual stream on the probe sets' train halves. Gives `ProbeMeans`."""
 
     n_train: int
-    chat: ChatSetting = ChatSetting()
+    chat: ChatSetting = AS_AUDITED
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +85,7 @@ class Categories:
     """
 
     n_train: int
-    chat: ChatSetting = ChatSetting()
+    chat: ChatSetting = AS_AUDITED
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +97,7 @@ class Cells:
     """
 
     n_train: int
-    chat: ChatSetting = ChatSetting()
+    chat: ChatSetting = AS_AUDITED
 
     @property
     def answered(self) -> tuple[Completions, ...]:
@@ -307,7 +271,7 @@ class CosineProfiles:
     n_train: int
     n_validation: int
     made_of: tuple[Need, ...]
-    chat: ChatSetting = ChatSetting()
+    chat: ChatSetting = AS_AUDITED
 
 
 @dataclass(frozen=True, slots=True)
@@ -319,7 +283,7 @@ class Beliefs:
 
     n_train: int
     n_validation: int
-    chat: ChatSetting = ChatSetting()
+    chat: ChatSetting = AS_AUDITED
 
     @property
     def centres(self) -> tuple[Completions, Completions]:
@@ -386,49 +350,6 @@ Need = (
     | Optimised
     | Elsewhere
 )
-
-PHASES: tuple[type, ...] = (
-    Completions,
-    Judged,
-    Probe,
-    Categories,
-    Cells,
-    Projections,
-    Beliefs,
-    CandidateSearch,
-    Examination,
-    SubspaceAblation,
-    Intervention,
-    EditedCompletions,
-    Damage,
-    CosineProfiles,
-    Inversion,
-    Elsewhere,
-    Transfer,
-    Optimised,
-)
-"""The order in which needs are fulfilled: text, what judges say of it, activations, interventions, adaptive attacks."""
-
-PHASE_NAMES: dict[type, str] = {
-    Completions: "generate",
-    Judged: "judge",
-    Probe: "activations",
-    Categories: "activations",
-    Cells: "activations",
-    Projections: "activations",
-    Beliefs: "activations",
-    CandidateSearch: "carrier search",
-    Examination: "carrier controls",
-    SubspaceAblation: "subspace ablation",
-    Intervention: "intervention",
-    EditedCompletions: "generate under edits",
-    Damage: "damage",
-    CosineProfiles: "cosine profiles",
-    Inversion: "reply inversion",
-    Elsewhere: "other checkpoint",
-    Transfer: "carrier transfer",
-    Optimised: "attack",
-}
 
 
 def validation_answers(n: int, chat: ChatSetting) -> tuple[Completions, Completions]:

@@ -11,7 +11,14 @@ from typing import Any
 
 from geoaudit import judges
 from geoaudit.judges import JUDGES
-from geoaudit.measures.needs import Completions, EditedCompletions, Intervention, Judged, Need, Source
+from geoaudit.measures.inputs import Source
+from geoaudit.measures.needs import (
+    Completions,
+    EditedCompletions,
+    Intervention,
+    Judged,
+    Need,
+)
 from geoaudit.measures.target_needs import KL
 from geoaudit.records import REFUSED, SUCCEEDED, Label
 

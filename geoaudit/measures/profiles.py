@@ -24,7 +24,8 @@ from geoaudit.measures.activations import chat_of
 from geoaudit.measures.evidence import Evidence
 from geoaudit.measures.fulfilled import Profiles
 from geoaudit.measures.independence_needs import directions_of
-from geoaudit.measures.needs import PROBE_HARMFUL, PROBE_HARMLESS, CosineProfiles, Source
+from geoaudit.measures.inputs import Source
+from geoaudit.measures.needs import PROBE_HARMFUL, PROBE_HARMLESS, CosineProfiles
 from geoaudit.records import digest
 
 if TYPE_CHECKING:

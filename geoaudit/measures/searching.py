@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from geoaudit import judges
 from geoaudit.carriers.examine import carried, examine, subspaces
-from geoaudit.carriers.scorer import Field, How, Scorer
+from geoaudit.carriers.field import Field, How
+from geoaudit.carriers.scorer import Scorer
 from geoaudit.carriers.search import least_alike, search
 from geoaudit.carriers.select import Row, Selecting
 from geoaudit.carriers.table import Carried, Examined, SearchTable, SubspaceEffects
@@ -28,7 +29,13 @@ from geoaudit.measures.bench import REFERENCE_JUDGE
 from geoaudit.measures.carrier_needs import HELD_OUT
 from geoaudit.measures.carrier_selection import chosen
 from geoaudit.measures.fulfilled import CompletedPrompts, ProbeMeans
-from geoaudit.measures.needs import CandidateSearch, Examination, Source, SubspaceAblation, Transfer
+from geoaudit.measures.inputs import Source
+from geoaudit.measures.needs import (
+    CandidateSearch,
+    Examination,
+    SubspaceAblation,
+    Transfer,
+)
 from geoaudit.records import REFUSED
 
 if TYPE_CHECKING:

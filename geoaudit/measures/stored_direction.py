@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from geoaudit.errors import BrokenCheckpoint, NothingToMeasure, RequestError
-from geoaudit.measures.needs import File
+from geoaudit.measures.inputs import File
 from geoaudit.model import tensorfile
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from geoaudit.measures.needs import File, Source
+from geoaudit.measures.inputs import File, Source
 from geoaudit.measures.stored_direction import shape_of
 from geoaudit.prompts.sources import names
 

@@ -13,13 +13,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from geoaudit.errors import MissingTemplate, RequestError, UnknownName
-from geoaudit.model import thinking as thoughts
-from geoaudit.model.formats import TEMPLATES, dated
-
-_HOW_TO_NAME = "--geoaudit-template FILE|zephyr|chatml|none"
-_SENTINEL = "geoauditinstruction"  # letters only: no template trims or escapes them
-_SYSTEM_SENTINEL = "geoauditsystem"
+from geoaudit.errors import RequestError
+from geoaudit.model.framing import Framing
 
 MOST_KNOWN = 4096
 """Prompts whose rendering is remembered: more than an audit asks, few enough for an attack that tries many."""
@@ -84,14 +79,7 @@ class Chat:
         self.tokenizer = tokenizer
         self.system = system
         self.thinking = thinking
-        self._message = system or None
-        """Content of the system message; None for no such message."""
-        self._lead = _leading_tokens(tokenizer)
-        self._template = self._source(template)
-        self._parts = False
-        self._closing = ""
-        self._open = ""
-        self._prefix, self._suffix = self._frame()
+        self._frame = Framing(tokenizer, template, system, thinking=thinking)
         self.n_post = 0
         """Number of post-instruction tokens. Where the instruction's last character can merge with the template's
         first one, only the tokens that stay the same whatever the instruction ends with are counted."""
@@ -107,7 +95,7 @@ class Chat:
     @property
     def rendered_template(self) -> str:
         """A rendered prompt with `{instruction}` in place of the instruction."""
-        return f"{self._prefix}{{instruction}}{self._suffix}"
+        return f"{self._frame.prefix}{{instruction}}{self._frame.suffix}"
 
     @property
     def sha256(self) -> str:
@@ -153,7 +141,11 @@ class Chat:
         prompt = self._prompt(instruction)
         begun = self._begun(prompt, prefill, k)
         rendered = Rendered(
-            (*prompt.ids, *begun), prompt.t_inst, prompt.text, self._open + self._decoded(begun), n_prefill=len(begun)
+            (*prompt.ids, *begun),
+            prompt.t_inst,
+            prompt.text,
+            self._frame.left_open + self._decoded(begun),
+            n_prefill=len(begun),
         )
         if k == 0:
             if len(self._known) >= MOST_KNOWN:
@@ -163,14 +155,16 @@ class Chat:
 
     def _prompt(self, instruction: str) -> Rendered:
         """The prompt without a prefill."""
-        if self._template is None:
+        frame = self._frame
+        if frame.template is None:
             ids = self.tokenizer(instruction, add_special_tokens=False)["input_ids"]
             if not ids:
                 raise RequestError(f"the tokenizer has no token for this instruction: {instruction[:80]!r}")
-            return Rendered((*self._lead, *ids), t_inst=len(self._lead) + len(ids) - 1, text=self._prefix + instruction)
-        text = self._apply(self._messages(instruction)) + self._closing
-        start, end = len(self._prefix), len(text) - len(self._suffix)
-        if start >= end or not (text.startswith(self._prefix) and text.endswith(self._suffix)):
+            t_inst = len(frame.lead) + len(ids) - 1
+            return Rendered((*frame.lead, *ids), t_inst=t_inst, text=frame.prefix + instruction)
+        text = frame.prompt(instruction)
+        start, end = len(frame.prefix), len(text) - len(frame.suffix)
+        if start >= end or not (text.startswith(frame.prefix) and text.endswith(frame.suffix)):
             raise RequestError(
                 "the chat template renders this instruction in another frame than the others, so the end of the "
                 f"instruction cannot be told: {instruction[:80]!r}"
@@ -216,16 +210,14 @@ class Chat:
         Raises:
             RequestError: the template does not render them, or there is none (`none`).
         """
-        if self._template is None:
+        if self._frame.template is None:
             raise RequestError("the format 'none' has no turns: name a template that has them")
-        own = self._messages("")[:-1] if messages and messages[0]["role"] != "system" else []
-        turns = [*own, *({**turn, "content": self._content(turn["content"])} for turn in messages)]
-        return self._apply(turns, add_generation_prompt=answering) + (self._closing if answering else "")
+        return self._frame.conversation(messages, answering=answering)
 
     @property
     def jinja(self) -> str | None:
         """The template's Jinja text as it is applied; None for the bare instruction."""
-        return self._template
+        return self._frame.template
 
     def _begun(self, prompt: Rendered, answer: str, k: int) -> tuple[int, ...]:
         """The first k tokens of an answer to a rendered prompt."""
@@ -241,161 +233,23 @@ class Chat:
 
     def end_of_turn(self) -> int | None:
         """The special token that the template puts behind an assistant's message, or None if it is no single token."""
-        if self._template is None:
-            return None
-        answer = f"{_SENTINEL}answer"
-        messages = [*self._messages(_SENTINEL), {"role": "assistant", "content": self._content(answer)}]
-        try:
-            text = self._apply(messages, add_generation_prompt=False)
-        except RequestError:  # a template for prompts only
-            return None
-        _, found, tail = text.rpartition(answer)
-        ids = self.tokenizer(tail.strip(), add_special_tokens=False)["input_ids"] if found else []
+        tail = self._frame.behind_answer().strip() if self._frame.template is not None else ""
+        ids = self.tokenizer(tail, add_special_tokens=False)["input_ids"] if tail else []
         special = {*self.tokenizer.all_special_ids, *self.tokenizer.added_tokens_decoder}
         return int(ids[0]) if ids and ids[0] in special else None
 
-    # --- how it is found ---------------------------------------------------------------------------------------
-
-    def _source(self, template: str | None) -> str | None:
-        """The template's Jinja text, or None for the bare instruction."""
-        if template == "none":
-            if self.system:
-                raise RequestError("the format 'none' has no place for a system prompt: name a template that has one")
-            return None
-        if template in TEMPLATES:
-            begins_with_bos = self.tokenizer.bos_token_id is not None and self.tokenizer.bos_token_id in self._lead
-            return ("{{ bos_token }}" if begins_with_bos else "") + TEMPLATES[template]
-        if template is None:
-            if self.tokenizer.chat_template is None:
-                raise MissingTemplate(f"the tokenizer has no chat template: name one with {_HOW_TO_NAME}")
-            try:
-                source: str = self.tokenizer.get_chat_template()
-            except ValueError as error:  # several named templates, none of them the default
-                raise MissingTemplate(f"{error} Name one with {_HOW_TO_NAME}") from error
-        elif "{{" in template or "{%" in template:
-            source = template
-        else:
-            raise UnknownName.among("chat template", template, [*TEMPLATES, "none"])
-        return dated(source)
-
-    def _frame(self) -> tuple[str, str]:
-        """The rendered text before and behind the instruction; decides how the template wants its content."""
-        if self._template is None:
-            return self.tokenizer.decode(self._lead), ""
-        text = self._sentinel_text()
-        if text.count(_SENTINEL) != 1:
-            raise RequestError(
-                f"the chat template shows the instruction {text.count(_SENTINEL)} times instead of once: "
-                f"name another with {_HOW_TO_NAME}"
-            )
-        if self.system == "":
-            text = self._without_system(text)
-        elif self.system is not None and self.system.strip() not in text:
-            raise RequestError(
-                "the chat template leaves the system prompt out, so the audit would not run under it: "
-                f"drop --geoaudit-system or name another template with {_HOW_TO_NAME}"
-            )
-        prefix, _, suffix = text.partition(_SENTINEL)
-        if self.thinking:
-            self._open = thoughts.left_open(suffix)
-        else:
-            self._closing = thoughts.closing(suffix, self._template)
-        return prefix, suffix + self._closing
-
-    def _sentinel_text(self) -> str:
-        """The sentinel rendered; templates of multimodal models want it in a list of parts."""
-        try:
-            text = self._apply(self._messages(_SENTINEL))
-            failed = None
-        except RequestError as error:
-            text, failed = "", error
-        if _SENTINEL in text:
-            return text
-        self._parts = True
-        try:
-            in_parts = self._apply(self._messages(_SENTINEL))
-        except RequestError:
-            in_parts = ""
-        if _SENTINEL in in_parts:
-            return in_parts
-        if failed is not None:
-            raise failed
-        return text
-
-    def _without_system(self, plain: str) -> str:
-        """The sentinel under no system prompt; decides whether an empty system message has to be given for that.
-
-        Args:
-            plain: the sentinel rendered without a system message, perhaps under the template's own prompt.
-        """
-        named = self._under(_SYSTEM_SENTINEL)
-        if named is None or _SYSTEM_SENTINEL not in named:  # takes no system message, so None is all there is
-            return plain
-        empty = self._under("")
-        if empty is not None and len(empty) < len(plain):
-            self._message, plain = "", empty
-        if len(plain) > len(named.replace(_SYSTEM_SENTINEL, "")):
-            raise RequestError(
-                "the chat template puts a system prompt of its own where none is given, even for an empty one, so the "
-                "audit would not run without: give a system prompt, or name another template with "
-                f"{_HOW_TO_NAME}"
-            )
-        return plain
-
-    def _under(self, message: str) -> str | None:
-        """The sentinel rendered under a system message, or None where the template takes none."""
-        self._message = message
-        try:
-            return self._apply(self._messages(_SENTINEL))
-        except RequestError:
-            return None
-        finally:
-            self._message = None
-
     def _post_instruction(self) -> tuple[int, tuple[int, ...]]:
         """The template's tokens behind the instruction that no ending of the instruction changes."""
-        probes = [self.render(probe) for probe in _PROBES]
-        if self._template is not None and not self._closing:
-            own = self.tokenizer.apply_chat_template(
-                self._messages(_PROBES[0]), return_dict=False, **self._options(add_generation_prompt=True)
+        probes, frame = [self.render(probe) for probe in _PROBES], self._frame
+        if frame.template is not None and not frame.closing and frame.prompt_ids(_PROBES[0]) != probes[0].ids:
+            raise RequestError(
+                f"{type(self.tokenizer).__name__}.apply_chat_template gives other tokens than its own rendered "
+                "text: provide a plain fast tokenizer (tokenizer.json)"
             )
-            if tuple(own) != probes[0].ids:
-                raise RequestError(
-                    f"{type(self.tokenizer).__name__}.apply_chat_template gives other tokens than its own rendered "
-                    "text: provide a plain fast tokenizer (tokenizer.json)"
-                )
         count = min(len(probe.ids) - 1 - probe.t_inst for probe in probes)
         while count and len({probe.ids[-count:] for probe in probes}) > 1:
             count -= 1
         return count, probes[0].ids[len(probes[0].ids) - count :]
-
-    def _content(self, text: str) -> Any:
-        return [{"type": "text", "text": text}] if self._parts else text
-
-    def _messages(self, instruction: str) -> list[dict[str, Any]]:
-        given = self._message
-        system = [{"role": "system", "content": self._content(given)}] if given is not None else []
-        return [*system, {"role": "user", "content": self._content(instruction)}]
-
-    def _options(self, *, add_generation_prompt: bool) -> dict[str, Any]:
-        return {
-            "chat_template": self._template,
-            "add_generation_prompt": add_generation_prompt,
-            "enable_thinking": self.thinking,  # Qwen3, SmolLM3
-            "thinking": self.thinking,  # DeepSeek V3.1, Granite
-        }
-
-    def _apply(self, messages: list[dict[str, Any]], *, add_generation_prompt: bool = True) -> str:
-        options = self._options(add_generation_prompt=add_generation_prompt)
-        try:
-            text: str = self.tokenizer.apply_chat_template(messages, tokenize=False, **options)
-        except Exception as error:  # a template is foreign code: it may raise anything
-            where = " with a system prompt (drop --geoaudit-system if it takes none)" if self.system else ""
-            raise RequestError(
-                f"the chat template does not render{where}: {type(error).__name__}: {error}. "
-                f"Name another with {_HOW_TO_NAME}"
-            ) from error
-        return text
 
     def _decoded(self, ids: tuple[int, ...]) -> str:
         text: str = self.tokenizer.decode(list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False)
@@ -404,13 +258,3 @@ class Chat:
     def _readable(self, token: int) -> str:
         text: str = self.tokenizer.decode([token]).replace("\n", "\\n")
         return text if text.strip() else str(self.tokenizer.convert_ids_to_tokens(token))
-
-
-def _leading_tokens(tokenizer: Any) -> tuple[int, ...]:
-    """What the tokenizer puts before a plain text by itself: mostly BOS or nothing."""
-    with_special: list[int] = tokenizer("a")["input_ids"]
-    plain: list[int] = tokenizer("a", add_special_tokens=False)["input_ids"]
-    for start in range(len(with_special) - len(plain) + 1):
-        if with_special[start : start + len(plain)] == plain:
-            return tuple(with_special[:start])
-    return ()

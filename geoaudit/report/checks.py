@@ -68,6 +68,10 @@ CHECKS: Mapping[str, tuple[str, str]] = {
         "too few prompts",
         "No result of this many prompts could satisfy the bound.",
     ),
+    "fewer-prompts": (
+        "fewer prompts",
+        "The line asks for more prompts than its source holds: it is decided on those that there are.",
+    ),
     "unpaired-denominator": (
         "unpaired",
         "With and without the intervention, other prompts were counted.",

@@ -30,6 +30,8 @@ _GIVES_WAY = ((2, 20), (1, 16), (4, 16), (2, 14), (1, 10), (4, 8), (3, 12))
 _NAMES = (1, 2)
 """Columns of names, which differ at their ends: they are cut in the middle."""
 _INDENT = "    "
+FEWER = "fewer-prompts"
+"""The check that stands under a row that passed too: whoever asked for more prompts took them to be there."""
 _LISTED = {"f": "failed", "E": "error", "s": "skipped", "x": "xfailed", "X": "xpassed", "p": "passed"}
 """What pytest's own short summary lists for each letter of `-r`."""
 
@@ -132,7 +134,7 @@ def summary_lines(
     lines = verdict.lines(shown)
     if verbose < 0:
         return [_one_line(shown, lines, width, paint), *where]
-    out = [_clip(flat(banner), width) for banner in verdict.banners(shown)]
+    out = [_clip(flat(banner), width) for banner in (*verdict.banners(shown), *_replayed(shown))]
     groups = rows.groups(lines) if verbose == 0 and len(lines) > MOST else [[line] for line in lines]
     out += _table(groups if verbose else groups[:MOST], width, verbose, paint)
     texts = [] if verbose else [_left_out(groups[MOST:])]
@@ -142,10 +144,19 @@ def summary_lines(
     return [*out, *where]
 
 
+def _replayed(record: Mapping[str, Any]) -> list[str]:
+    """That the numbers are those of earlier records."""
+    found = titles.mapping(record.get("replayed"))
+    if not found:
+        return []
+    names = dict.fromkeys(words.plain(one.get("file")) for one in verdict.rows(found, "records"))
+    return [f"A replay of {rows.named(list(names), 3) or 'earlier records'}: nothing was measured."]
+
+
 def _one_line(record: Mapping[str, Any], lines: Sequence[Line], width: int, paint: Paint) -> str:
     counts = words.tally(line.assertion for line in lines)
     estimate, incomplete = verdict.by_estimate(record), record.get("status") != "complete"
-    doubts = ["not a gate"] * estimate + ["incomplete"] * incomplete
+    doubts = ["not a gate"] * estimate + ["incomplete"] * incomplete + ["replay"] * bool(_replayed(record))
     reason = titles.mapping(record.get("exit")).get("reason")
     said = f"geoaudit ({', '.join(doubts)}): " if doubts else "geoaudit: "
     said += flat(words.plain(reason or verdict.headline(counts, estimate=estimate)))
@@ -194,7 +205,8 @@ def _notes(line: Line, width: int, verbose: int) -> list[str]:
     facts = beside.facts(line.measurement)
     plainly = [_clip(f"{_INDENT}{name}: {flat(text)}", width) for name, text in facts if name == beside.DIRECT]
     compared = rows.beside(line)
-    plainly = [*_wrapped(flat(compared), width, _INDENT), *plainly]
+    fewer = [f"{flag['name']}: {flag.get('sentence')}" for flag in line.flags if flag.get("name") == FEWER]
+    plainly = [part for text in (compared, *fewer) for part in _wrapped(flat(text), width, _INDENT)] + plainly
     if verbose == 0 and line.outcome == "passed":
         return plainly
     flags = [f"{flag.get('name')}: {flag.get('sentence')}" for flag in line.flags]

@@ -15,7 +15,7 @@ from typing import Literal
 from geoaudit.errors import RequestError
 from geoaudit.stats.changes import Comparator
 from geoaudit.stats.paired import Change, paired_lower
-from geoaudit.stats.proportions import certified_above, certified_below, lower_tail
+from geoaudit.stats.proportions import certified_above, certified_below, least_n, lower_tail
 
 FLIPS = 0.05
 """Share of answers taken to flip between two runs of an unchanged model, where nothing was measured yet."""
@@ -147,18 +147,7 @@ def n_for_power(
     def enough(n: int) -> bool:
         return change_power(n, discordance, 0.0, margin, level, comparator) >= power
 
-    short, long = 0, max(1, math.ceil(guess))
-    while not enough(long):
-        short, long = long, math.ceil(long * 1.3) + 1
-        if long > MOST_PAIRS:
-            return None
-    while long - short > 1:
-        middle = (short + long) // 2
-        if enough(middle):
-            long = middle
-        else:
-            short = middle
-    return long
+    return least_n(enough, most=MOST_PAIRS, first=max(1, math.ceil(guess)))
 
 
 def level_power(

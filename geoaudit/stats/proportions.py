@@ -11,6 +11,7 @@ the interval of k hits in n exactly when the tail probability P(X ≤ k | n, b) 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from statistics import NormalDist
 from typing import Literal
 
@@ -144,10 +145,24 @@ def n_to_decide(rate: float, bound: float, level: float = 0.95) -> int | None:
             return certified_below(min(n, math.ceil(rate * n - 1e-9)), n, bound, level)
         return certified_above(max(0, math.floor(rate * n + 1e-9)), n, bound, level)
 
-    short, enough = 0, 1
+    return least_n(decided, most=MOST_PROMPTS)
+
+
+def least_n(decided: Callable[[int], bool], *, most: int, first: int = 1) -> int | None:
+    """An n at which `decided` holds while at n − 1 it does not: doubled from `first` until it holds, then bisected.
+
+    Args:
+        decided: whether n is enough. Where it saw-tooths, the n that is found is one of several.
+        most: where the search gives up.
+        first: the least n that is asked about, at least 1.
+
+    Returns:
+        `first` where that is enough; None where nothing up to `most` was.
+    """
+    short, enough = first - 1, first
     while not decided(enough):
         short, enough = enough, enough * 2
-        if enough > MOST_PROMPTS:
+        if enough > most:
             return None
     while enough - short > 1:
         middle = (short + enough) // 2

@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from geoaudit.carriers.field import Field, How
 from geoaudit.carriers.resample import scored_rows
-from geoaudit.carriers.scorer import Field, How, Scorer
+from geoaudit.carriers.scorer import Scorer
 from geoaudit.carriers.search import least_alike, search
 from geoaudit.carriers.select import Row, Selecting, Selection, choose, score
 from geoaudit.carriers.table import SearchTable
@@ -31,9 +32,9 @@ from geoaudit.geometry.directions import (
     unit,
 )
 from geoaudit.measures.activations import apart, chat_of, means_of
-from geoaudit.measures.bench import Bench, load_source
+from geoaudit.measures.bench import Bench
 from geoaudit.measures.carrier_selection import idle_cosine, only
-from geoaudit.measures.needs import ChatSetting, Source
+from geoaudit.measures.inputs import ChatSetting, Source, load_source
 from geoaudit.prompts import sources
 from geoaudit.records import PromptSet, digest
 from geoaudit.training.monitor_settings import MonitorSettings, is_file, spread

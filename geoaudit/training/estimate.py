@@ -27,6 +27,7 @@ from geoaudit.model.architecture import causal_lm
 from geoaudit.model.architecture import of as architecture_of
 from geoaudit.model.load import resolve_device
 from geoaudit.training import resuming, run, saving
+from geoaudit.training.preparing import base_of, prepare
 from geoaudit.training.progress import EVERY, lasting
 from geoaudit.training.recipe import Recipe
 from geoaudit.training.rows import Rows
@@ -135,8 +136,8 @@ def dry_run(
     started = time.monotonic() if started is None else started
     where = resolve_device(device)
     store = store if store is not None else user_cache_path("geoaudit")
-    base = run.base_of(recipe)
-    prepared = run.prepare(recipe, base, run="dry-run", store=store, device=where, data=data, say=progress, sample=True)
+    base = base_of(recipe)
+    prepared = prepare(recipe, base, run="dry-run", store=store, device=where, data=data, say=progress, sample=True)
     parameters = [*prepared.model.parameters()]
     accumulated = recipe.accumulation(1)
     made = min(accumulated, 2)

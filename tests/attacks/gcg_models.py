@@ -9,8 +9,8 @@ import torch
 from geoaudit.attacks.target import Aim
 from geoaudit.model.chat import Chat
 from geoaudit.model.loaded import LoadedModel
+from tests.model.chat_formats import FORMATS, byte_level, metaspace
 from tests.model.families import tiny_loaded, tiny_model
-from tests.model.test_chat import FORMATS, byte_level, metaspace
 
 SIX = ("llama", "mistral", "qwen3", "gemma3_text", "gpt_neox", "gpt2")
 """Norms, biases, rotary and learned positions, sliding windows, a scaled embedding, parallel blocks."""

@@ -10,7 +10,7 @@ from typing import Any
 
 from geoaudit.audit.baseline import RecordBaseline
 from geoaudit.audit.changes import ChangeInput
-from geoaudit.audit.record import measurements_of
+from geoaudit.audit.record_parts import measurements_of
 from geoaudit.audit.suite import Assertion
 from geoaudit.records import REFUSED, UNREAD, Flag, Measurement
 

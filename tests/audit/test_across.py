@@ -15,7 +15,7 @@ from geoaudit.audit.decide import decide
 from geoaudit.audit.measuring import Options
 from geoaudit.audit.run import Auditor
 from geoaudit.errors import NothingToMeasure, RequestError
-from geoaudit.measures.needs import Source
+from geoaudit.measures.inputs import Source
 from geoaudit.model import load as loading
 from geoaudit.model import manifest
 from geoaudit.records import Measurement

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from geoaudit.audit import profiles, record
+from geoaudit.audit import profiles, recording
 from geoaudit.audit.decide import decide
 from geoaudit.audit.measuring import Options
 from geoaudit.audit.run import Auditor
@@ -15,7 +15,8 @@ from geoaudit.audit.suite import Assertion, read
 from geoaudit.audit.verdict import verdict_of
 from geoaudit.errors import GeoauditError, NothingToMeasure, RequestError
 from geoaudit.measures import optimising
-from geoaudit.measures.needs import Completions, Optimised, Source
+from geoaudit.measures.inputs import Source
+from geoaudit.measures.needs import Completions, Optimised
 from geoaudit.model import load as loading
 from geoaudit.model.checkpoint import resolve_all
 from geoaudit.report import attacks, html
@@ -71,7 +72,7 @@ def audited(folder, source, tmp_path_factory):
         line = Assertion(one.measure, one.measure, {}, "at_most", (0.5,), "a paper", None, None, "a.yaml", 1)
         decision = decide("at_most", (0.5,), measured, by="estimate")
         verdicts.append(verdict_of(line, "adaptive", one.checkpoint, one.key, measured, decision).to_json())
-    built = record.build(
+    built = recording.build(
         auditor=audit,
         profile=PROFILE,
         command=["pytest"],

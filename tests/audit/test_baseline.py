@@ -113,6 +113,18 @@ def test_a_record_is_compared_under_what_it_was_measured_with() -> None:
     assert "--geoaudit-report=old.html`" in missing.why_not
 
 
+def test_what_a_record_lacks_is_known_before_anything_is_measured() -> None:
+    gone = replace(OLD, measure="degenerate_rate", estimate=None, why_missing="it broke")
+    found, asked = against(opened(record(OLD, gone))), line("change_at_least", -0.1)
+    assert found.lacks(asked, "new", OLD.parameters) == ""
+    other = found.lacks(asked, "new", {**OLD.parameters, "max_new_tokens": 9})
+    assert "max_new_tokens 9 here and 64 there: measure it with `pytest --geoaudit-model=models/old " in other
+    unnumbered = replace(asked, measure="degenerate_rate")
+    assert found.lacks(unnumbered, "new", OLD.parameters) == "the baseline has no number: it broke"
+    assert found.lacks(replace(unnumbered, against="reference"), "new", OLD.parameters) == ""
+    assert against("baseline:m").lacks(unnumbered, "new", OLD.parameters) == "", "a model is measured"
+
+
 def test_nothing_measured_here_asks_nothing_of_the_baseline() -> None:
     found = against(opened(record(OLD)))
     asked = line("change_at_least", -0.1)

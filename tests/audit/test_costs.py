@@ -10,9 +10,10 @@ from geoaudit.attacks import gcg_settings
 from geoaudit.attacks.cases import Attack
 from geoaudit.audit import costs
 from geoaudit.audit.costs import SCORED_IN_FULL, memory_bytes, seconds_per_unit, works
+from geoaudit.audit.order import PHASES
 from geoaudit.carriers.select import Selecting
+from geoaudit.measures.inputs import Source
 from geoaudit.measures.needs import (
-    PHASES,
     Beliefs,
     CandidateSearch,
     Categories,
@@ -28,7 +29,6 @@ from geoaudit.measures.needs import (
     Optimised,
     Probe,
     Projections,
-    Source,
     SubspaceAblation,
     Transfer,
 )

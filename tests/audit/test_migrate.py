@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from geoaudit.audit import record
+from geoaudit.audit import record, record_parts
 from geoaudit.audit.decide import decide
 from geoaudit.audit.migrate import VERSION, migrate
 from geoaudit.audit.numbers import NotInRecord, Written
@@ -54,7 +54,7 @@ def test_version_1_is_read_as_this_one(first):
 
 def test_its_outcomes_follow_from_its_numbers_still():
     found = record.read(FIRST)
-    measurements = record.measurements_of(found)
+    measurements = record_parts.measurements_of(found)
     for entry in found["assertions"]:
         bound = entry["bound"] if isinstance(entry["bound"], list) else [entry["bound"]]
         again = decide(entry["comparator"], tuple(bound), measurements[entry["measurement"]], by=entry["by"])

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from geoaudit.attacks.cases import Attack
 from geoaudit.audit.order import alone, draws_on, node, ordered
 from geoaudit.carriers.select import Selecting
+from geoaudit.measures.inputs import ChatSetting, Source
 from geoaudit.measures.needs import (
     CandidateSearch,
     Cells,
-    ChatSetting,
     Completions,
     Damage,
     EditedCompletions,
@@ -26,7 +26,6 @@ from geoaudit.measures.needs import (
     Optimised,
     Probe,
     Projections,
-    Source,
     SubspaceAblation,
     Transfer,
 )

@@ -13,23 +13,21 @@ from hypothesis import strategies as st
 
 from geoaudit.audit import profiles
 from geoaudit.audit.costs import Work, works
-from geoaudit.audit.order import ordered
+from geoaudit.audit.order import PHASES, ordered
 from geoaudit.audit.plan import Planned, measurement_key, prompt_hashes, resolve
 from geoaudit.errors import DataMissing, GeoauditError, UnknownName
 from geoaudit.judges.setup import EndpointSetup, JudgeSetup
 from geoaudit.measures.asking import KEYS, unread
-from geoaudit.measures.bench import Contract, load_source
+from geoaudit.measures.bench import Contract
 from geoaudit.measures.definition import Against, Parameter
+from geoaudit.measures.inputs import ChatSetting, Source, load_source
 from geoaudit.measures.needs import (
-    PHASES,
     PROBE_HARMFUL,
     CandidateSearch,
-    ChatSetting,
     Completions,
     Elsewhere,
     Examination,
     Probe,
-    Source,
 )
 from geoaudit.measures.table import MEASURES, get
 from geoaudit.prompts.sources import load, names
@@ -329,7 +327,7 @@ def test_what_several_measures_need_is_planned_once_and_in_phases():
     plain = [need for need in needs if isinstance(need, Completions)]
     twins = [need.source.name for need in plain if need.source.name.endswith("-paraphrases")]
     assert twins == ["harmful-paraphrases"]
-    assert kinds == sorted(kinds, key=PHASES.index)
+    assert kinds == sorted(kinds, key=list(PHASES).index)
     assert kinds.count(Completions) == 5, "two of them for the search, and a twin"
     assert (kinds.count(Probe), kinds.count(CandidateSearch)) == (1, 1), "two rules choose from one search"
     assert kinds.count(Examination) == 2, "and each looks at the one that it chose"

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from geoaudit.audit.rules import KEYS, RULES, Across, Companion
 from geoaudit.audit.suite import ASSERTION_KEYS, Assertion, read
 from geoaudit.errors import SuiteError
-from geoaudit.measures.needs import ChatSetting, Source
+from geoaudit.measures.inputs import ChatSetting, Source
 
 HEAD = "geoaudit: 1\nsuite: run\nassertions:\n  - id: one\n    because: a paper\n"
 

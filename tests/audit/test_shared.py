@@ -15,7 +15,8 @@ from geoaudit.audit.measuring import Benches
 from geoaudit.audit.outlook import outlook
 from geoaudit.audit.run import MeasuringStopped
 from geoaudit.errors import GeoauditError
-from geoaudit.measures.needs import Completions, Judged, Source
+from geoaudit.measures.inputs import Source
+from geoaudit.measures.needs import Completions, Judged
 from geoaudit.model import chat as chats
 from geoaudit.model import load as loading
 from tests.audit.test_run import auditor, measured
@@ -118,7 +119,7 @@ def test_what_stops_one_checkpoint_does_not_stop_the_next_of_the_same_base(run, 
         with pytest.raises(MemoryError):
             audit.measurement(planned)
     (after,) = measured(audit, [RANK], "step2")
-    assert audit._held._base is None, "nothing comes after it"
+    assert audit._fulfilling.held._base is None, "nothing comes after it"
     assert after == measured(auditor(tmp_path / "alone", run[2], dtype="float32"), [RANK])[0]
 
 
@@ -130,17 +131,18 @@ def test_a_judge_that_is_a_model_gets_the_memory(run, tmp_path, monkeypatch):
     """The base goes too, not only the bench's reference to it."""
     audit = auditor(tmp_path, *run)
     measured(audit, [RANK], "base")
-    assert audit._held._base is not None
+    assert audit._fulfilling.held._base is not None
     seen = []
 
     class Judge:
         id = "judge"
 
         def __call__(self, exchanges):
-            seen.append(audit._held._base)
+            seen.append(audit._fulfilling.held._base)
             raise GeoauditError("no weights")
 
-    bench = audit._open("step1", Benches(audit._open))
+    opening = audit._fulfilling._open
+    bench = opening("step1", Benches(opening))
     monkeypatch.setattr("geoaudit.judges.get", lambda name, judging=None: Judge())
     monkeypatch.setattr("geoaudit.judges.info", lambda name: SimpleNamespace(kind="model"))
     with pytest.raises(GeoauditError, match="no weights"):
@@ -164,13 +166,13 @@ def taken(run, tmp_path):
 def test_while_another_process_measures_a_checkpoint_this_one_measures_the_next(taken):
     audit, lock, lines = taken
     audit.lay_plan = lambda name: audit.plan(name, *RANK)
-    real = audit._measure_locked
+    real = audit._fulfilling.measure
 
     def released(name, todo):
         real(name, todo)
         lock.release()
 
-    audit._measure_locked = released
+    audit._fulfilling.measure = released
     planned = audit.plan("step1", *RANK)
     lock.acquire()
     audit.measurement(planned)
@@ -183,7 +185,7 @@ def test_while_another_process_measures_a_checkpoint_this_one_measures_the_next(
 def test_what_stops_the_other_is_said_of_the_other(taken, monkeypatch):
     audit, lock, _ = taken
     audit.lay_plan = lambda name: audit.plan(name, *RANK)
-    real = audit._measure_locked
+    real = audit._fulfilling.measure
 
     def stopped(name, todo):
         lock.release()
@@ -191,7 +193,7 @@ def test_what_stops_the_other_is_said_of_the_other(taken, monkeypatch):
             raise MemoryError("full")
         real(name, todo)
 
-    monkeypatch.setattr(audit, "_measure_locked", stopped)
+    monkeypatch.setattr(audit._fulfilling, "measure", stopped)
     planned = audit.plan("step1", *RANK)
     lock.acquire()
     assert audit.measurement(planned).estimate is not None

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from geoaudit.audit.subject import AuditedCheckpoint, Measured
 from geoaudit.audit.verdict import AuditOutcome, Verdict
 from geoaudit.errors import RequestError, UnknownName
-from geoaudit.measures.needs import Source
+from geoaudit.measures.inputs import Source
 from geoaudit.measures.table import MEASURES
 from geoaudit.records import Flag, Measurement
 

@@ -9,10 +9,11 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from geoaudit.audit.suite import Suite, check_parameter, read
+from geoaudit.audit.suite import Suite, read
+from geoaudit.audit.values import check_parameter
 from geoaudit.errors import GeoauditError, SuiteError
 from geoaudit.measures.definition import Parameter
-from geoaudit.measures.needs import Source
+from geoaudit.measures.inputs import Source
 from geoaudit.measures.table import MEASURES
 
 GOOD = """\
@@ -392,6 +393,40 @@ def test_a_file_that_is_not_there_is_found_out_before_anything_runs(problem, tmp
 def test_what_a_source_cannot_be(problem, tmp_path, more, words):
     (tmp_path / "a.csv").write_text("prompt\nhow\n")
     assert words in problem(with_file("a.csv", more))
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "more", "words"),
+    [
+        (
+            "a.csv",
+            "promt,kind\nhow,x\n",
+            "",
+            "a.csv:1: column 'prompt' does not exist (did you mean 'promt'?); columns: promt",
+        ),
+        (
+            "a.csv",
+            "q,kind\nhow,x\n",
+            ", column: q, category: kin",
+            "column 'kin' does not exist (did you mean 'kind'?)",
+        ),
+        (
+            "a.jsonl",
+            '{"request": "how"}\n',
+            "",
+            "a.jsonl:1: no key 'prompt'; keys: request; the source's `column` names",
+        ),
+        ("a.csv", "prompt\nhow\nhow\n", "", "a.csv:3: this prompt is already on line 2; remove one of them"),
+        ("a.txt", "", "", "a.txt: no prompts in this file"),
+        ("a.xlsx", "x", "", "use .csv, .jsonl or .txt"),
+    ],
+)
+def test_a_file_of_prompts_is_read_with_the_suite(problem, tmp_path, name, text, more, words):
+    """A wrong column is a mistake of the suite: it is said with its line before anything is measured."""
+    (tmp_path / name).write_text(text)
+    message = problem(with_file(name, more))
+    assert message.startswith(f"6:20: {tmp_path / name}")
+    assert words in message
 
 
 def test_a_source_without_a_file(problem):

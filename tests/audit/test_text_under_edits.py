@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from geoaudit.audit import profiles, record
+from geoaudit.audit import profiles, recording
 from geoaudit.audit.decide import decide
 from geoaudit.audit.measuring import Options
 from geoaudit.audit.run import Auditor
@@ -44,7 +44,7 @@ def audited(planted, tmp_path_factory):
         "opened", "intervention_sensitivity", GIVEN, "at_most", (-0.3,), "a paper", None, None, "a.yaml", 1
     )
     verdict = verdict_of(line, "gate", "one", planned.key, found, decide("at_most", (-0.3,), found, by="interval"))
-    built = record.build(
+    built = recording.build(
         auditor=audit,
         profile=PROFILE,
         command=["pytest"],

@@ -12,7 +12,8 @@ import torch
 
 from geoaudit.carriers import exhaustive
 from geoaudit.carriers import search as searching
-from geoaudit.carriers.scorer import Field, How, Scorer
+from geoaudit.carriers.field import Field, How
+from geoaudit.carriers.scorer import Scorer
 from geoaudit.carriers.search import search
 from geoaudit.geometry.directions import BlockMeans, activation_scale, differences, null_rows, overall
 from geoaudit.measures.needs import CandidateSearch, Probe

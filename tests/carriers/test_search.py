@@ -13,8 +13,9 @@ import pytest
 import torch
 
 from geoaudit.carriers import scorer
+from geoaudit.carriers.field import Field, How
 from geoaudit.carriers.resample import HARMLESS, draws, scored_rows
-from geoaudit.carriers.scorer import Field, How, Scorer
+from geoaudit.carriers.scorer import Scorer
 from geoaudit.carriers.scores import kl_to_base, refusal_metric
 from geoaudit.carriers.search import _reachable, least_alike, search
 from geoaudit.carriers.select import Row, Selecting, select

@@ -69,7 +69,7 @@ def test_where_the_lead_of_a_text_does_not_read_as_its_tokens():
     """A tokenizer whose special tokens are no text: the instruction is counted from its end."""
     chat = Chat(TOKENIZER, template="none")
     prompt = chat.render("wash a car")
-    chat._prefix = ""
+    chat._frame.prefix = ""
     object.__setattr__(prompt, "text", "wash a car")
     assert instruction_start(chat, prompt) == 1
 

@@ -9,8 +9,9 @@ from geoaudit import judges
 from geoaudit.attacks.make import cases
 from geoaudit.measures.evidence import Evidence
 from geoaudit.measures.fulfilled import CompletedPrompts, JudgedPrompts
+from geoaudit.measures.inputs import ChatSetting, Source
 from geoaudit.measures.labels import NO_LABELS, Labels
-from geoaudit.measures.needs import ChatSetting, Completions, Judged, Source
+from geoaudit.measures.needs import Completions, Judged
 from geoaudit.records import Completion, Judgement, Prompt, PromptSet
 
 Answer = Callable[[Completions, Prompt, int], str]

@@ -14,7 +14,7 @@ from safetensors.numpy import load, save
 
 from geoaudit.measures.bench import Bench, Contract
 from geoaudit.measures.evidence import Evidence
-from geoaudit.measures.needs import ChatSetting
+from geoaudit.measures.inputs import ChatSetting
 from geoaudit.model.chat import Chat
 from geoaudit.model.checkpoint import resolve
 from geoaudit.model.load import load as load_checkpoint

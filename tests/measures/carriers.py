@@ -24,11 +24,11 @@ from geoaudit.measures.carrier_needs import search_of
 from geoaudit.measures.carrier_selection import chosen, idle_cosine
 from geoaudit.measures.evidence import Evidence
 from geoaudit.measures.fulfilled import CellMeans, CompletedPrompts, Damaged, ProbeMeans
+from geoaudit.measures.inputs import ChatSetting
 from geoaudit.measures.needs import (
     DIRECT,
     CandidateSearch,
     Cells,
-    ChatSetting,
     Completions,
     Damage,
     Examination,

@@ -13,8 +13,14 @@ from geoaudit.attacks.make import cases
 from geoaudit.carriers.effects import Effects
 from geoaudit.measures.evidence import Evidence
 from geoaudit.measures.fulfilled import CompletedPrompts, EditedPrompts, JudgedPrompts
+from geoaudit.measures.inputs import Source
 from geoaudit.measures.interventions import intervention_sensitivity, usable_of
-from geoaudit.measures.needs import DIRECT, Completions, EditedCompletions, Judged, Source
+from geoaudit.measures.needs import (
+    DIRECT,
+    Completions,
+    EditedCompletions,
+    Judged,
+)
 from geoaudit.prompts.sources import load
 from geoaudit.records import Completion, Exchange, Judgement, Measurement, PromptSet, digest
 from tests.measures.carriers import made_evidence

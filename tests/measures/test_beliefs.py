@@ -19,7 +19,8 @@ from geoaudit.measures.beliefs_needs import for_beliefs
 from geoaudit.measures.beliefs_table import GROUPS
 from geoaudit.measures.evidence import Evidence
 from geoaudit.measures.fulfilled import BeliefRows
-from geoaudit.measures.needs import PROBE_HARMFUL, PROBE_HARMLESS, Beliefs, ChatSetting
+from geoaudit.measures.inputs import ChatSetting
+from geoaudit.measures.needs import PROBE_HARMFUL, PROBE_HARMLESS, Beliefs
 from geoaudit.measures.table import get
 from geoaudit.prompts.sources import load
 from geoaudit.records import Measurement

@@ -19,7 +19,8 @@ from geoaudit.measures.bench import Bench
 from geoaudit.measures.carrier_needs import for_carrier
 from geoaudit.measures.evidence import Evidence
 from geoaudit.measures.fulfilled import CompletedPrompts
-from geoaudit.measures.needs import CandidateSearch, ChatSetting, Probe
+from geoaudit.measures.inputs import ChatSetting
+from geoaudit.measures.needs import CandidateSearch, Probe
 from geoaudit.measures.table import MEASURES
 from geoaudit.records import Measurement
 from tests.measures.benches import SHARED, evidence_of, open_bench

@@ -22,7 +22,15 @@ from geoaudit.measures.carrier_needs import (
     subspaces_of,
     with_preset,
 )
-from geoaudit.measures.needs import CandidateSearch, Cells, ChatSetting, Completions, Examination, Need, Probe
+from geoaudit.measures.inputs import ChatSetting
+from geoaudit.measures.needs import (
+    CandidateSearch,
+    Cells,
+    Completions,
+    Examination,
+    Need,
+    Probe,
+)
 from geoaudit.measures.table import get
 from geoaudit.prompts.sources import load
 

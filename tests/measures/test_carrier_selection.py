@@ -123,7 +123,7 @@ def test_the_norm_is_resampled_over_blocks_of_the_prompts_that_it_is_a_differenc
 
 def test_more_prompts_are_another_search(monkeypatch):
     """The means that the interval rests on are those of the parameters, with the chat's own setting."""
-    from geoaudit.measures.needs import ChatSetting
+    from geoaudit.measures.inputs import ChatSetting
 
     asked = []
     evidence = made_evidence()

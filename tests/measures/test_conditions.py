@@ -8,7 +8,7 @@ from geoaudit.audit.decide import decide
 from geoaudit.errors import NothingToMeasure, RequestError
 from geoaudit.measures import conditions
 from geoaudit.measures.asking import DEPTHS, for_gap
-from geoaudit.measures.needs import Source
+from geoaudit.measures.inputs import Source
 from geoaudit.records import Measurement
 from geoaudit.stats.paired import Pairs, mcnemar
 from tests.measures.answers import evidence, parameters, read_off

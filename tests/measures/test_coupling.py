@@ -23,7 +23,8 @@ from geoaudit.measures.coupling_needs import for_coupling
 from geoaudit.measures.coupling_sources import IDENTIFIED
 from geoaudit.measures.evidence import Evidence
 from geoaudit.measures.fulfilled import CELLS, CategoryMeans, CellMeans, Projected
-from geoaudit.measures.needs import Categories, Cells, ChatSetting, Projections
+from geoaudit.measures.inputs import ChatSetting
+from geoaudit.measures.needs import Categories, Cells, Projections
 from geoaudit.records import Measurement
 from tests.measures import carriers
 from tests.measures.couplings import SETS, USUAL, World, blocks

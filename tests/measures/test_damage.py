@@ -20,9 +20,10 @@ from geoaudit.measures import damaging
 from geoaudit.measures.damage import DAMAGE_ANSWERS_KL, MORE_BROKEN, Harm
 from geoaudit.measures.dose_response import dose_response
 from geoaudit.measures.fulfilled import Damaged
+from geoaudit.measures.inputs import File
 from geoaudit.measures.intervention_needs import damage_of, for_matrix, for_sensitivity, for_sweep, intervention_of
 from geoaudit.measures.interventions import intervention_sensitivity
-from geoaudit.measures.needs import DAMAGE_READ_ON, Damage, File
+from geoaudit.measures.needs import DAMAGE_READ_ON, Damage
 from geoaudit.prompts.sources import load
 from geoaudit.records import Measurement
 from tests.measures.benches import SHARED, Killed, MemoryRows, evidence_of, never, open_bench

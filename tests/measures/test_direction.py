@@ -19,7 +19,13 @@ from geoaudit.measures import direction
 from geoaudit.measures.direction_needs import for_direction, for_separation
 from geoaudit.measures.evidence import Evidence
 from geoaudit.measures.fulfilled import CELLS, CellMeans, ProbeMeans, Projected
-from geoaudit.measures.needs import Cells, ChatSetting, Need, Probe, Projections
+from geoaudit.measures.inputs import ChatSetting
+from geoaudit.measures.needs import (
+    Cells,
+    Need,
+    Probe,
+    Projections,
+)
 from geoaudit.prompts.sources import load
 from geoaudit.records import Measurement, PromptSet
 

@@ -17,7 +17,8 @@ from geoaudit.geometry.directions import BlockMeans
 from geoaudit.measures import drift
 from geoaudit.measures.evidence import Evidence
 from geoaudit.measures.fulfilled import ProbeMeans
-from geoaudit.measures.needs import ChatSetting, Probe
+from geoaudit.measures.inputs import ChatSetting
+from geoaudit.measures.needs import Probe
 from geoaudit.prompts.sources import load
 from geoaudit.records import Measurement
 from tests.measures.two import AGAINST, beside, chat

@@ -14,9 +14,10 @@ from geoaudit.errors import BrokenCheckpoint, NothingToMeasure
 from geoaudit.interventions.weights import orthogonalised
 from geoaudit.measures import edited_text
 from geoaudit.measures.fulfilled import EditedPrompts, texts_key
+from geoaudit.measures.inputs import Source
 from geoaudit.measures.intervention_needs import intervention_of
 from geoaudit.measures.interventions import intervention_sensitivity
-from geoaudit.measures.needs import Judged, Source
+from geoaudit.measures.needs import Judged
 from geoaudit.measures.outcome_needs import edited_of
 from geoaudit.measures.preparing import alone, prepared
 from geoaudit.model import generate

@@ -16,13 +16,14 @@ from geoaudit.audit.decide import decide
 from geoaudit.errors import NothingToMeasure
 from geoaudit.judges import strongreject
 from geoaudit.judges.classifier import Reply
-from geoaudit.measures import conditions, rates, utility
+from geoaudit.measures import completing, conditions, rates, utility
 from geoaudit.measures.asking import completions_of
 from geoaudit.measures.bench import Bench, Contract
 from geoaudit.measures.evidence import Evidence
 from geoaudit.measures.fulfilled import JudgedPrompts, texts_key
+from geoaudit.measures.inputs import Source
 from geoaudit.measures.labels import Labels, Sample, exchange_sha256, population_sha256
-from geoaudit.measures.needs import Completions, Judged, Source
+from geoaudit.measures.needs import Completions, Judged
 from geoaudit.records import Exchange, Judgement, Measurement
 from tests.measures import test_utility
 from tests.measures.answers import evidence, parameters
@@ -374,10 +375,10 @@ def test_the_text_that_a_person_labels_is_the_one_that_was_judged(
         render=lambda text, prefill, k: SimpleNamespace(ids=[len(text), *map(ord, text)], prefill="", text=text)
     )
 
-    def generate(self: Bench, rendered: list[Any], need: Completions, seeds: Any) -> dict[str, Any]:
+    def generate(bench: Bench, rendered: list[Any], need: Completions, seeds: Any) -> dict[str, Any]:
         return {"rows": [[f"An answer to {one.text}", 3, True, 1] for one in rendered], "batches": [len(rendered)]}
 
-    monkeypatch.setattr(Bench, "_generate", generate)
+    monkeypatch.setattr(completing, "_generate", generate)
     for prompt in ("Once upon a time a lock was picked.", "Another story altogether."):
         file.write_text(json.dumps({"prompt": prompt, "behavior": behaviour}) + "\n")
         source = Source("asked.txt", file=str(tmp_path / "asked.txt"))

@@ -27,13 +27,13 @@ from geoaudit.measures import profiles as reading
 from geoaudit.measures.evidence import Evidence
 from geoaudit.measures.fulfilled import CategoryMeans, CellMeans, Profiles
 from geoaudit.measures.independence_needs import for_independence, profiles_of
+from geoaudit.measures.inputs import ChatSetting
 from geoaudit.measures.needs import (
     PROBE_HARMFUL,
     PROBE_HARMLESS,
     CandidateSearch,
     Categories,
     Cells,
-    ChatSetting,
     Completions,
     CosineProfiles,
 )

@@ -22,9 +22,10 @@ from geoaudit.geometry.directions import overall
 from geoaudit.interventions.edits import ablate
 from geoaudit.measures.bench import Bench
 from geoaudit.measures.fulfilled import CategoryMeans
+from geoaudit.measures.inputs import File, Source
 from geoaudit.measures.intervention_needs import for_intervention, intervention_of, least_controls
 from geoaudit.measures.interventions import intervention_sensitivity
-from geoaudit.measures.needs import Categories, File, Source
+from geoaudit.measures.needs import Categories
 from geoaudit.measures.preparing import prepared
 from geoaudit.measures.table import get
 from geoaudit.measures.target_needs import KL, KL_MATCHED, with_controls

@@ -10,7 +10,8 @@ from geoaudit.attacks import gcg
 from geoaudit.attacks.cases import Attack
 from geoaudit.audit.decide import decide
 from geoaudit.measures import optimising
-from geoaudit.measures.needs import ChatSetting, Completions, Elsewhere, Optimised, Source
+from geoaudit.measures.inputs import ChatSetting, Source
+from geoaudit.measures.needs import Completions, Elsewhere, Optimised
 from geoaudit.measures.rates import attack_success_rate
 from tests.measures.answers import parameters
 from tests.measures.attacked import TARGET, TRIGGER, aimed_at, attackable

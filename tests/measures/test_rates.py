@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from geoaudit.audit.decide import decide
 from geoaudit.errors import NothingToMeasure
 from geoaudit.measures import rates
+from geoaudit.measures.inputs import Source
 from geoaudit.measures.labels import Labels, Sample, drawn, exchange_sha256, population_sha256
-from geoaudit.measures.needs import Source
 from geoaudit.records import LABELS, Exchange, Judgement, Measurement
 from geoaudit.stats.proportions import clopper_pearson, wilson
 from tests.measures.answers import evidence, parameters, prompt_set, read_off

@@ -18,7 +18,8 @@ from geoaudit.measures import inverting
 from geoaudit.measures.beliefs_needs import for_inversion, inversion_of
 from geoaudit.measures.evidence import Evidence
 from geoaudit.measures.fulfilled import Inverted
-from geoaudit.measures.needs import Cells, ChatSetting, Inversion, Probe
+from geoaudit.measures.inputs import ChatSetting
+from geoaudit.measures.needs import Cells, Inversion, Probe
 from geoaudit.measures.reply_inversion import reply_inversion
 from geoaudit.measures.table import get
 from geoaudit.prompts.inversion import WORDINGS

@@ -19,7 +19,8 @@ from geoaudit.geometry.directions import BlockMeans
 from geoaudit.measures import spectra, spectrum
 from geoaudit.measures.evidence import Evidence
 from geoaudit.measures.fulfilled import CategoryMeans, ProbeMeans
-from geoaudit.measures.needs import Categories, ChatSetting, Probe
+from geoaudit.measures.inputs import ChatSetting
+from geoaudit.measures.needs import Categories, Probe
 from geoaudit.measures.spectrum_needs import for_spectrum
 from geoaudit.measures.table import MEASURES as TABLE
 from geoaudit.prompts.sources import load

@@ -19,10 +19,11 @@ from geoaudit.audit.suite import read
 from geoaudit.errors import GeoauditError, NothingToMeasure, RequestError, SuiteError
 from geoaudit.judges.setup import JudgeSetup
 from geoaudit.measures.bench import Contract
+from geoaudit.measures.inputs import File
 from geoaudit.measures.intervention_needs import DOSES, for_sweep, intervention_of
 from geoaudit.measures.intervention_targets import target_of
 from geoaudit.measures.interventions import intervention_sensitivity
-from geoaudit.measures.needs import File, Intervention
+from geoaudit.measures.needs import Intervention
 from geoaudit.measures.preparing import prepared
 from geoaudit.measures.searching import in_use, scorer_of_search
 from geoaudit.measures.stored_direction import rows_of, sha256, shape_of

@@ -12,11 +12,18 @@ import pytest
 from geoaudit import judges
 from geoaudit.attacks.cases import ADAPTIVE
 from geoaudit.audit import profiles
+from geoaudit.audit.order import PHASES
 from geoaudit.audit.plan import resolve
 from geoaudit.errors import GeoauditError, NothingToMeasure, UnknownName
 from geoaudit.measures.definition import Measure
 from geoaudit.measures.evidence import Evidence, describe
-from geoaudit.measures.needs import PHASE_NAMES, PHASES, PROBE_HARMFUL, PROBE_HARMLESS, Judged, Need, Source
+from geoaudit.measures.inputs import Source
+from geoaudit.measures.needs import (
+    PROBE_HARMFUL,
+    PROBE_HARMLESS,
+    Judged,
+    Need,
+)
 from geoaudit.measures.outcome_needs import OUTCOMES, SCORE
 from geoaudit.measures.table import MEASURES, dotted, get
 from geoaudit.prompts.sources import load, names
@@ -165,7 +172,7 @@ def test_every_kind_of_need_has_a_phase():
     needs = [need for measure in MEASURES.values() for need in dotted(measure.needs)(small(measure))]
     sensitivity = get("intervention_sensitivity")
     needs += dotted(sensitivity.needs)(small(sensitivity, outcome="refusal_rate"))
-    assert {type(need) for need in needs} == set(PHASES) == set(PHASE_NAMES)
+    assert {type(need) for need in needs} == set(PHASES)
 
 
 def test_probe_pairs_are_aligned_for_every_n():

@@ -16,9 +16,10 @@ from geoaudit.audit.profiles import get as profile
 from geoaudit.errors import GeoauditError, NothingToMeasure
 from geoaudit.measures.evidence import Evidence
 from geoaudit.measures.fulfilled import EditedPrompts
+from geoaudit.measures.inputs import Source
 from geoaudit.measures.intervention_needs import for_intervention
 from geoaudit.measures.interventions import intervention_sensitivity
-from geoaudit.measures.needs import Completions, EditedCompletions, Judged, Source
+from geoaudit.measures.needs import Completions, EditedCompletions, Judged
 from geoaudit.measures.outcome_needs import OUTCOMES
 from geoaudit.measures.rates import attack_success_rate, refusal_rate
 from geoaudit.measures.table import get

@@ -12,7 +12,8 @@ from geoaudit.errors import NothingToMeasure
 from geoaudit.judges import utility as grading
 from geoaudit.measures.evidence import Evidence
 from geoaudit.measures.fulfilled import CompletedPrompts, JudgedPrompts
-from geoaudit.measures.needs import ChatSetting, Judged
+from geoaudit.measures.inputs import ChatSetting
+from geoaudit.measures.needs import Judged
 from geoaudit.measures.utility import benign_utility
 from geoaudit.prompts.sources import load
 from geoaudit.records import Completion, Judgement

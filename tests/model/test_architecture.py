@@ -146,7 +146,7 @@ def test_table_and_chat_are_light():
 
 
 def test_the_check_for_torch_can_fail():
-    assert imports_torch("import geoaudit.model.loaded") == 1
+    assert imports_torch("import sys; sys.modules['torch'] = sys") == 1  # the real one takes seconds
 
 
 def test_chat_is_kept():

@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import logging
 import math
-from itertools import pairwise
+from functools import cache
+from itertools import pairwise, takewhile
 
 import pytest
 import torch
@@ -29,20 +30,32 @@ def completed(loaded, rendered, n=NEW, **drawn):
 
 
 @torch.no_grad()
-def by_transformers(loaded, one, n=NEW) -> str:
-    """The reference: transformers' greedy search on one prompt, cut before its first stop token."""
+def searched(loaded, one, n=NEW) -> list[int]:
+    """Tokens of transformers' greedy search on one prompt, whatever ends a text."""
     config = GenerationConfig(do_sample=False, max_new_tokens=n, eos_token_id=None, pad_token_id=0)
-    stop, own = stop_tokens(loaded), loaded.causal_lm.generation_config
-    loaded.causal_lm.generation_config = GenerationConfig()
+    own, loaded.causal_lm.generation_config = loaded.causal_lm.generation_config, GenerationConfig()
     ids = torch.tensor([one.ids])
     full = loaded.causal_lm.generate(ids, attention_mask=torch.ones_like(ids), generation_config=config)[0]
     loaded.causal_lm.generation_config = own
-    kept = []
-    for token in full[len(one.ids) :].tolist():
-        if token in stop:
-            break
-        kept.append(token)
-    return loaded.tokenizer.decode(kept, skip_special_tokens=True)
+    return full[len(one.ids) :].tolist()
+
+
+def cut(loaded, tokens) -> str:
+    """Their text before the first stop token."""
+    stop = stop_tokens(loaded)
+    return loaded.tokenizer.decode(list(takewhile(lambda token: token not in stop, tokens)), skip_special_tokens=True)
+
+
+def by_transformers(loaded, one, n=NEW) -> str:
+    """The reference: transformers' greedy search on one prompt, cut before its first stop token."""
+    return cut(loaded, searched(loaded, one, n))
+
+
+@cache
+def searched_alone(name) -> list[list[int]]:
+    """What transformers' greedy search finds for each prompt in a model of one family that nobody has changed."""
+    loaded = tiny_loaded(name)
+    return [searched(loaded, one) for one in rendered_prompts(loaded)]
 
 
 SYSTEM = "wash a car and paint a house and renew a passport"  # longer than the sliding windows of five tokens
@@ -218,7 +231,7 @@ def test_stop_tokens_come_from_config_tokenizer_and_template():
     loaded.causal_lm.generation_config.eos_token_id = [7, 8]
     assert stop_tokens(loaded) == {2, 7, 8}
     loaded.causal_lm.generation_config.eos_token_id = None
-    loaded.chat._template = loaded.chat._template.replace("<|eos|>", "<|end|>")
+    loaded.chat._frame.template = loaded.chat._frame.template.replace("<|eos|>", "<|end|>")
     assert stop_tokens(loaded) == {2, loaded.tokenizer.convert_tokens_to_ids("<|end|>")}
     loaded.tokenizer.eos_token = None
     assert stop_tokens(loaded) == {loaded.tokenizer.convert_tokens_to_ids("<|end|>")}
@@ -343,7 +356,7 @@ def test_rows_that_have_ended_leave_the_batch_and_change_no_other(name, share, m
     sizes.clear()
     assert made() == leaving
     assert set(sizes) <= {1, len(rendered)}, "nobody left"
-    assert [one.text for one in leaving[0]] == [by_transformers(loaded, one) for one in rendered]
+    assert [one.text for one in leaving[0]] == [cut(loaded, tokens) for tokens in searched_alone(name)] * 2
 
 
 def rows_run(loaded) -> list[int]:

@@ -34,7 +34,7 @@ def store(checkpoints: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     from geoaudit.audit import profiles
     from geoaudit.audit.measuring import Options
     from geoaudit.audit.run import Auditor
-    from geoaudit.measures.needs import Source
+    from geoaudit.measures.inputs import Source
     from geoaudit.model.checkpoint import resolve_all
 
     folder = tmp_path_factory.mktemp("store")
@@ -62,9 +62,6 @@ def store(checkpoints: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def project(pytester: pytest.Pytester, checkpoints: Path, store: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
     """An empty project beside the two checkpoints, `ckpt/step50` and `ckpt/step100`."""
-    pytests = ("PYTEST_XDIST_WORKER", "PYTEST_XDIST_TESTRUNUID", "PYTEST_DISABLE_PLUGIN_AUTOLOAD", "PYTEST_ADDOPTS")
-    for name in ("GEOAUDIT_DATA", "GITHUB_STEP_SUMMARY", *pytests):
-        monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setenv("XDG_CACHE_HOME", str(pytester.path / "cache"))

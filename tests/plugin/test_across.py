@@ -153,5 +153,6 @@ def test_the_plan_names_the_work_of_every_checkpoint(run: Project) -> None:
     result = run.run("--geoaudit-plan", "--geoaudit-store=empty", model=RUN)
     text = output(result)
     assert text.count("carrier search: 16 prompts") == 4, text
-    assert "sinks[r2d2]: few-points: 4 checkpoints are too few: no order of them has a p-value below 0.17" in text
+    few = "few-points: 4 checkpoints are too few: no order of them has a p-value below 0.17"
+    assert f"sinks (carrier_layer jumps down, gate.audit.yaml) on r2d2: {few}" in text
     assert text.count("few-points") == 1

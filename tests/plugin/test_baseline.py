@@ -102,7 +102,7 @@ def test_a_record_without_the_measurement_says_what_is_missing_and_how_to_make_i
         "longer ckpt/step100": "invalid",
     }
     text = " ".join(output(result).split())
-    assert "has no attack_success_rate of ckpt/step100" in text
+    assert "has no attack_success_rate of ckpt/step100" in text.partition("gate.audit.yaml .")[0], "before measuring"
     assert "under other parameters: max_new_tokens 3 here and 4 there" in text
     assert "--geoaudit-report=old.html" in text
 
@@ -229,3 +229,28 @@ def test_nothing_is_measured_for_a_comparison_with_nothing(project: Project) -> 
     text = output(project.run(f"{BASELINE}={both}", "--geoaudit-plan", model="other=ckpt/step100"))
     assert "refuses-no-less: cannot be measured: nothing to compare with: the record" in text
     assert "none called other" in text
+
+
+def test_what_a_record_lacks_is_planned_for_nothing_and_said_before_anything_is_measured(project: Project) -> None:
+    project.suite(REFUSES)
+    record = saved(project, "ckpt/step100")
+    project.suite(NO_LESS, line("rank", "effective_rank", with_={"n_train": 32}, change_at_most=2))
+    lacking = (
+        "nothing to compare with: the record old.json has no effective_rank of ckpt/step100: measure it with `pytest"
+    )
+    text = output(project.run(f"{BASELINE}={record.name}", "--geoaudit-plan", "--geoaudit-store=empty"))
+    assert text.count(f"rank: cannot be measured: {lacking}") == 1
+    assert "activations" not in text
+    text = output(project.run(f"{BASELINE}={record.name}", "--geoaudit-store=empty"))
+    said, measured = (
+        text.index(words) for words in (f"cannot be decided: rank (gate.audit.yaml): {lacking}", "to make")
+    )
+    assert said < measured
+    assert "1 measurements to make" in text
+    assert project.outcomes() == {"refuses-no-less ckpt/step100": "passed", "rank ckpt/step100": "invalid"}
+    assert entry(project, "rank")["sentence"].startswith(lacking)
+    assert entry(project, "refuses-no-less")["result"]["lines"] == 2, "it stays one of those that Holm counts"
+    words = shlex.split(entry(project, "rank")["sentence"].partition("`")[2].partition("`")[0])
+    made = project.run(*words[1:], f"--geoaudit-store={project.store}", model=None)
+    assert made.ret == 0, output(made)
+    assert project.run(f"{BASELINE}={record.name}").ret == 0

@@ -10,17 +10,17 @@ from typing import Any, NoReturn
 
 import pytest
 
-from geoaudit.audit.run import Auditor
-from geoaudit.measures.bench import Bench
+from geoaudit.audit.fulfilling import Fulfilling
+from geoaudit.measures import completing
 from tests.plugin.project import COMPLIES, FOUR, REFUSES, UNSURE, Project, output
 
 BOTH = ("ckpt/step100", "ckpt/step50")
 STAND_STILL = """
 import time
 from pathlib import Path
-from geoaudit.audit.run import Auditor
+from geoaudit.audit.fulfilling import Fulfilling
 
-original, phases = Auditor._fulfil, []
+original, phases = Fulfilling._fulfil, []
 
 def wait(self, benches, work, expected):
     phases.append(work.phase)
@@ -29,7 +29,7 @@ def wait(self, benches, work, expected):
     Path("waiting").touch()
     time.sleep(120)
 
-Auditor._fulfil = wait
+Fulfilling._fulfil = wait
 """
 """A conftest that stands still where something is measured, after it was done so many times."""
 
@@ -82,9 +82,9 @@ def test_killed_then_interrupted_then_finished(project: Project, monkeypatch: py
     assert "ncomplete" in (project.path / "reports/geoaudit.html").read_text()
 
     generated: list[int] = []
-    generate = Bench._generate
+    generate = completing._generate
     with monkeypatch.context() as patch:
-        patch.setattr(Bench, "_generate", lambda *args: generated.append(1) or generate(*args))
+        patch.setattr(completing, "_generate", lambda *args: generated.append(1) or generate(*args))
         finished = measurements(project, "stopped")
         assert not generated
         assert finished == measurements(project, "undisturbed")
@@ -100,7 +100,7 @@ def test_ctrl_c_before_anything_was_decided(project: Project, monkeypatch: pytes
 
     project.suite(*FOUR)
     with monkeypatch.context() as patch:
-        patch.setattr(Auditor, "_fulfil", interrupt)
+        patch.setattr(Fulfilling, "_fulfil", interrupt)
         result = project.pytester.inline_run(*project.command("--geoaudit-store=stopped"), no_reraise_ctrlc=True)
     assert result.ret == pytest.ExitCode.INTERRUPTED
     assert not (project.path / "reports").exists()
@@ -124,7 +124,7 @@ def test_an_error_while_measuring_is_no_verdict(project: Project, monkeypatch: p
     def fail(*args: object) -> NoReturn:
         raise MemoryError("no room for this model")
 
-    monkeypatch.setattr(Bench, "_generate", fail)
+    monkeypatch.setattr(completing, "_generate", fail)
     project.suite(*FOUR)
     result = project.run("--geoaudit-store=store")
     assert result.ret == 1

@@ -34,12 +34,14 @@ def test_the_plan_says_where_it_is_optimised_and_where_it_is_sent(project: Proje
     assert "holds (" in text
 
 
-def test_a_checkpoint_that_is_not_there_is_no_suite(project: Project) -> None:
+def test_a_checkpoint_that_is_not_there_makes_its_line_invalid_before_anything_is_measured(project: Project) -> None:
     project.suite(sent("ckpt/step5"))
     result = project.run(model=BOTH)
-    assert result.ret == 2
+    assert result.ret == 1
     said = " ".join(output(result).split())
     assert (
-        "gate.audit.yaml:4: assertion 'holds': there is no checkpoint 'ckpt/step5' in this audit "
+        "cannot be decided: holds (gate.audit.yaml): there is no checkpoint 'ckpt/step5' in this audit "
         "(did you mean 'ckpt/step50'?): reference, previous, or one of ckpt/step50, ckpt/step100"
     ) in said
+    assert "to make" not in said
+    assert project.outcomes() == {f"holds {name}": "invalid" for name in BOTH}

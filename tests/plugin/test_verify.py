@@ -125,7 +125,15 @@ def test_what_cannot_be_looked_at_is_not_agreement(audited: Project, verified: A
     (audited.path / "assertions/gate.audit.yaml").unlink()
     code, said = verified()
     assert code == 2
-    assert "say where it is with --model ckpt/step100=PATH" in said
+    (gone,) = (one for one in said.splitlines() if "checkpoint ckpt/step100" in one)
+    assert gone == (
+        f"open      checkpoint ckpt/step100: no such folder: ckpt/step100 (looked from {audited.path}); "
+        "say where it is with --model ckpt/step100=PATH"
+    )
+    code, said = verified("--model", "ckpt/step100=else/where")
+    assert code == 2
+    assert "checkpoint ckpt/step100: no such folder: else/where" in said
+    assert "HF_HUB_OFFLINE" not in said
     assert "suite assertions/gate.audit.yaml: not here" in said
 
 

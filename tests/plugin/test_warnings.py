@@ -7,21 +7,21 @@ import warnings
 
 import pytest
 
-from geoaudit.measures.bench import Bench
+from geoaudit.measures import completing
 from tests.plugin.project import FOUR, REFUSES, Project, output
 
 NOISE = """
 import logging, sys, warnings
-from geoaudit.measures.bench import Bench
+from geoaudit.measures import completing
 
-generate = Bench._generate
+generate = completing._generate
 
-def noisy(self, *args):
+def noisy(*args):
     warnings.warn("an old way of saying it", DeprecationWarning)
     logging.getLogger("transformers.generation").warning("a flag that is ignored")
-    return generate(self, *args)
+    return generate(*args)
 
-Bench._generate = noisy
+completing._generate = noisy
 """
 
 
@@ -48,13 +48,13 @@ def noise_is_noted(project: Project, result: pytest.RunResult) -> None:
 
 def test_a_project_whose_ini_makes_errors_of_warnings(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     project.write("pytest.ini", "[pytest]\nfilterwarnings = error\n")
-    generate = Bench._generate
+    generate = completing._generate
 
     def noisy(*args: object) -> object:
         warnings.warn("an old way of saying it", FutureWarning, stacklevel=1)
         return generate(*args)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(Bench, "_generate", noisy)
+    monkeypatch.setattr(completing, "_generate", noisy)
     project.suite(REFUSES)
     result = project.run("--geoaudit-store=store")
     assert result.ret == 0, output(result)

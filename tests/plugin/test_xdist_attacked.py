@@ -15,9 +15,9 @@ STEP100 = {name: outcome for name, outcome in EXPECTED.items() if name.endswith(
 DIES_MEASURING = """
 import os
 from pathlib import Path
-from geoaudit.audit.run import Auditor
+from geoaudit.audit.fulfilling import Fulfilling
 
-original = Auditor._fulfil
+original = Fulfilling._fulfil
 
 def die(self, benches, work, expected):
     try:
@@ -27,7 +27,7 @@ def die(self, benches, work, expected):
     os._exit(3)
 
 if "PYTEST_XDIST_WORKER" in os.environ:
-    Auditor._fulfil = die
+    Fulfilling._fulfil = die
 """
 """A conftest whose first worker to measure dies with the lock in its hand."""
 DIES_RUNNING = """

@@ -213,19 +213,22 @@ class Page:
         said += [json.dumps(event["params"]["exceptionDetails"]) for event in self._named("Runtime.exceptionThrown")]
         return said + [event["params"]["entry"]["text"] for event in self._named("Log.entryAdded")]
 
-    def violations(self, *, only: str = "", without: str = "") -> list[str]:
-        """What axe-core finds, by one of its rules, by all but one, or by all; a line for each rule."""
+    def violations(self) -> list[str]:
+        """What axe-core finds by all its rules but that of contrast; a line for each rule."""
+        return self._axe("document", {"rules": {"color-contrast": {"enabled": False}}})
+
+    def faint(self) -> tuple[int, list[str]]:
+        """How many texts axe-core looked at, one of each kind, and whose contrast is low: all of them take seconds."""
+        return int(self.value(_KINDS)), self._axe("{include: kinds}", {"runOnly": ["color-contrast"]})
+
+    def _axe(self, where: str, asked: dict[str, Any]) -> list[str]:
         path = axe()
         assert path is not None
         if not self.value("'axe' in window"):
             self.ask("Runtime.evaluate", expression=path.read_text(encoding="utf-8"))
-        asked: dict[str, Any] = {"resultTypes": ["violations"]}
-        if only:
-            asked["runOnly"] = [only]
-        if without:
-            asked["rules"] = {without: {"enabled": False}}
+        asked = {"resultTypes": ["violations"], **asked}
         found = "violations.map(v => v.id + ' (' + v.impact + '), ' + v.nodes.length + ' times: ' + v.help + ': '"
-        return list(self.value(f"axe.run(document, {json.dumps(asked)}).then(r => r.{found} + {_NODES}))"))
+        return list(self.value(f"axe.run({where}, {json.dumps(asked)}).then(r => r.{found} + {_NODES}))"))
 
     def screenshot(self, path: Path) -> None:
         """The whole page as a picture."""
@@ -244,6 +247,16 @@ class Page:
         return [event for event in mine if event["method"] == method]
 
 
+_KINDS = """(() => {
+    const own = e => [...e.childNodes].some(n => n.nodeType === Node.TEXT_NODE && n.nodeValue.trim());
+    const style = e => { const s = getComputedStyle(e); return [e.localName, e.getAttribute('class'), s.color, s.fill,
+        s.backgroundColor, s.backgroundImage, s.opacity, s.fontSize, s.fontWeight, s.position].join(); };
+    const kind = e => e ? kind(e.parentElement) + ' > ' + style(e) : '';
+    const texts = [...document.body.querySelectorAll('*')].filter(own);
+    window.kinds = [...new Map(texts.map(e => [kind(e), e])).values()];
+    return kinds.length; })()"""
+"""Elements with text of their own, one of each: two are of a kind if they and all they stand in have the same tag,
+class, colours, size and weight, which is what the contrast depends on."""
 _NODES = "v.nodes.slice(0, 4).map(n => n.target + ' ' + n.html.slice(0, 160) + ' | ' + n.failureSummary).join(' ; ')"
 
 

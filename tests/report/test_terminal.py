@@ -417,3 +417,23 @@ def test_they_stand_under_the_heading_of_pytest_and_follow_its_letters():
     ):
         show_short(out)
         assert out == []
+
+
+def test_a_replay_says_so_in_a_short_line(record: dict[str, Any]):
+    assert not any("replay" in line for line in summary_lines(record))
+    files = [{"file": name} for name in ("a.json", "b.json", "b.json")]
+    record["replayed"] = {"created": "2026-11-22T08:35:13Z", "records": files}
+    assert summary_lines(record)[0] == "A replay of a.json, b.json: nothing was measured."
+    assert summary_lines(record, verbose=-1)[0].startswith("geoaudit (replay): ")
+    record["replayed"] = {"records": "x"}
+    assert "A replay of earlier records: nothing was measured." in summary_lines(record)
+
+
+def test_fewer_prompts_than_asked_for_are_said_under_a_row_that_passed(record: dict[str, Any]):
+    one = next(one for one in record["assertions"] if one["outcome"] == "passed")
+    said = "asked for 500 prompts, and harmful holds 128"
+    one["flags"] = [*one["flags"], {"name": "fewer-prompts", "effect": "note", "sentence": said}]
+    lines = summary_lines(record)
+    (at,) = (i for i, line in enumerate(lines) if said in line)
+    assert lines[at] == f"    fewer-prompts: {said}"
+    assert lines[at - 1].startswith("passed")

@@ -12,6 +12,7 @@ from geoaudit.errors import NothingToMeasure, RequestError
 from geoaudit.stats.proportions import (
     certifiable,
     clopper_pearson,
+    least_n,
     lower_tail,
     n_to_certify,
     n_to_decide,
@@ -163,6 +164,30 @@ def test_the_n_that_decides_is_about_what_the_normal_approximation_says() -> Non
     assert n_to_decide(0.3, 0.3 + 1e-9) is None
     with pytest.raises(RequestError, match=r"\[0, 1\]"):
         n_to_decide(math.nan, 0.1)
+
+
+@quick
+@given(st.integers(1, 5000), st.integers(1, 5000))
+@example(1, 1)
+@example(4097, 1)
+@example(3, 3)
+def test_the_search_finds_the_least_n_that_is_enough_and_asks_about_none_below_the_first(
+    least: int, first: int
+) -> None:
+    asked: list[int] = []
+
+    def enough(n: int) -> bool:
+        asked.append(n)
+        return n >= least
+
+    assert least_n(enough, most=20_000, first=first) == max(least, first)
+    assert min(asked) >= first
+    assert len(asked) <= 2 * math.log2(20_000)
+
+
+def test_the_search_gives_up() -> None:
+    assert least_n(lambda n: n >= 900, most=1000) is None, "512 is not enough, and 1024 are too many to ask for"
+    assert least_n(lambda n: False, most=1, first=1) is None
 
 
 def test_planning_needs_neither_numpy_nor_scipy() -> None:

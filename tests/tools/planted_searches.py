@@ -39,7 +39,8 @@ from geoaudit.measures.bench import Bench
 from geoaudit.measures.carrier_needs import search_of
 from geoaudit.measures.carrier_selection import idle_cosine
 from geoaudit.measures.evidence import Evidence
-from geoaudit.measures.needs import ChatSetting, Probe
+from geoaudit.measures.inputs import ChatSetting
+from geoaudit.measures.needs import Probe
 from geoaudit.measures.table import get
 from geoaudit.prompts.sources import load
 from geoaudit.records import Measurement

@@ -6,7 +6,7 @@ import pytest
 from transformers import TrainerCallback
 
 from geoaudit.errors import RequestError
-from geoaudit.training import estimate, recipe, run
+from geoaudit.training import estimate, recipe
 from geoaudit.training.progress import lasting
 from geoaudit.training.rows import Example, Rows
 from geoaudit.training.trainer import Training
@@ -18,7 +18,7 @@ from tests.training.r2d2_tiny import training
 def dry(tmp_path):
     def dry(**changes):
         given = recipe.read(tiny.write(tmp_path, **changes))
-        return run.dry_run(given, store=tmp_path / "store", device="cpu")
+        return estimate.dry_run(given, store=tmp_path / "store", device="cpu")
 
     return dry
 

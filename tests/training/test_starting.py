@@ -15,7 +15,7 @@ from geoaudit.model.checkpoint import resolve
 from geoaudit.model.identity import identify
 from geoaudit.model.load import load
 from geoaudit.model.manifest import TrainedOn
-from geoaudit.training import recipe, resuming, run, starting
+from geoaudit.training import estimate, preparing, recipe, resuming, starting
 from tests.model.planted import HARMFUL
 from tests.training import tiny
 
@@ -192,7 +192,7 @@ def test_answers_are_those_of_the_untouched_base(folder):
     def rows(**changes):
         given = recipe.read(tiny.write(folder, **changes))
         how = {"run": "r", "store": folder / "store", "device": "cpu", "say": lambda line: None}
-        return run.prepare(given, run.base_of(given), **how).rows.sha256
+        return preparing.prepare(given, preparing.base_of(given), **how).rows.sha256
 
     fresh = rows(data=[asked], adapter=LORA, seed=5)
     assert rows(**ON, data=[asked]) == fresh
@@ -201,7 +201,7 @@ def test_answers_are_those_of_the_untouched_base(folder):
 
 def test_a_dry_run_says_what_it_costs(folder):
     given = recipe.read(tiny.write(folder, **ON))
-    found = run.dry_run(given, store=folder / "store", device="cpu")
+    found = estimate.dry_run(given, store=folder / "store", device="cpu")
     assert found.trained == sum(one.numel() for one in tiny.weights(folder / "first" / "step6").values())
 
 
@@ -217,8 +217,8 @@ def test_a_template_that_it_brings_is_the_runs(folder):
 def test_dropout_is_its_own_unless_it_is_given(folder):
     def dropout(**more):
         given = recipe.read(tiny.write(folder, adapter={"start": "first/step6", **more}))
-        model = run.prepare(
-            given, run.base_of(given), run="r", store=folder / "store", device="cpu", say=lambda line: None
+        model = preparing.prepare(
+            given, preparing.base_of(given), run="r", store=folder / "store", device="cpu", say=lambda line: None
         ).model
         return starting.lora_of(model)["dropout"]
 

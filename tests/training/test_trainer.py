@@ -9,21 +9,13 @@ import pytest
 import torch
 from torch.nn import functional
 
-from geoaudit.errors import BrokenCheckpoint, RequestError
+from geoaudit.errors import BrokenCheckpoint
 from geoaudit.model import manifest
 from geoaudit.model.checkpoint import resolve
 from geoaudit.model.load import load
 from geoaudit.training import recipe, run
-from geoaudit.training.rows import IGNORED, collate
 from geoaudit.training.trainer import Training
 from tests.training import tiny
-
-
-def prepared(folder, **changes):
-    given = recipe.read(tiny.write(folder, **changes))
-    base = run.base_of(given)
-    how = {"store": folder / "store", "device": "cpu", "say": lambda line: None}
-    return given, run.prepare(given, base, run="r", **how)
 
 
 def apart(one, other):
@@ -34,7 +26,7 @@ def apart(one, other):
 def test_steps_agree_with_a_slow_recomputation(tmp_path):
     """Two steps by hand: one sequence at a time, mean over the step's learnt tokens, clipped, AdamW."""
     changes = {"steps": 2, "batch": 4, "micro_batch": 2, "weight_decay": 0.1, "schedule": "linear"}
-    _, found = prepared(tmp_path, **changes)
+    _, found = tiny.prepared(tmp_path, **changes)
     (path,) = tiny.train(tmp_path, tmp_path / "out", **changes)
     model, _ = load(resolve(str(tmp_path / "base"))[0], store=tmp_path / "store", device="cpu", dtype="float32")
     model.requires_grad_(True)
@@ -83,7 +75,7 @@ def test_gradient_checkpointing_changes_nothing(tmp_path):
 
 def test_gradient_checkpointing_is_on_where_it_is_asked_for(tmp_path):
     for asked in (True, False):
-        given, found = prepared(tmp_path, steps=1, adapter={"rank": 2}, gradient_checkpointing=asked)
+        given, found = tiny.prepared(tmp_path, steps=1, adapter={"rank": 2}, gradient_checkpointing=asked)
         training = Training(given, found, tmp_path / f"out{asked}", say=lambda line: None)
         training.run()
         assert any(getattr(one, "gradient_checkpointing", False) for one in training.model.modules()) is asked
@@ -97,42 +89,14 @@ def test_the_seed_decides_the_order(tmp_path):
     assert apart(one, other) > 1e-3
 
 
-def test_a_lora_trains_its_own_weights_only(tmp_path):
-    _, found = prepared(tmp_path, adapter={"rank": 3, "modules": ["q_proj"]})
-    trained = [name for name, weight in found.model.named_parameters() if weight.requires_grad]
-    assert trained
-    assert all("q_proj" in name and "lora_" in name for name in trained)
-    assert {len(w) for n, w in found.model.named_parameters() if "lora_A" in n} == {3}
-
-
-def test_modules_that_the_model_has_not(tmp_path):
-    with pytest.raises(RequestError, match=r"adapter\.modules fits no layer"):
-        prepared(tmp_path, adapter={"modules": ["c_attn"]})
-
-
-def test_every_token_or_the_answers(tmp_path):
-    _, answers = prepared(tmp_path)
-    _, every = prepared(tmp_path, loss="all")
-    for found, wanted in ((answers, False), (every, True)):
-        labels = collate([found.rows[0]])["labels"][0]
-        assert int(labels[0]) == IGNORED
-        assert bool((labels[1:] != IGNORED).all()) is wanted
-
-
 def test_bfloat16_trains_too(tmp_path):
     changes = {"weights": "bfloat16", "precision": "bfloat16", "adapter": {"rank": 2}, "steps": 4}
     (path,) = tiny.train(tmp_path, tmp_path / "out", **changes)
     losses = json.loads((path / "geoaudit-training.json").read_text())["curves"]["loss"]
     assert losses[-1] < losses[0]
-    _, found = prepared(tmp_path, **changes)
+    _, found = tiny.prepared(tmp_path, **changes)
     dtypes = {("lora_" in name, weight.dtype) for name, weight in found.model.named_parameters()}
     assert dtypes == {(True, torch.float32), (False, torch.bfloat16)}
-
-
-def test_an_adapter_is_no_base(tmp_path):
-    (path,) = tiny.train(tmp_path, tmp_path / "out", steps=1, adapter={"rank": 2})
-    with pytest.raises(RequestError, match="is an adapter: merge it into its base first"):
-        tiny.train(tmp_path, tmp_path / "more", base=str(path))
 
 
 class Noting(Training):
@@ -149,14 +113,14 @@ class Noting(Training):
 
 
 def test_what_a_kind_of_training_notes_is_in_the_curves(tmp_path):
-    given, found = prepared(tmp_path, steps=3)
+    given, found = tiny.prepared(tmp_path, steps=3)
     training = Noting(given, found, tmp_path / "out", say=lambda line: None)
     training.run()
     assert training.curves()["extra"] == (10.5, 20.5, 30.5)  # the mean of two micro-steps
 
 
 def test_reading_leaves_every_mode_as_it_was(tmp_path):
-    given, found = prepared(tmp_path)
+    given, found = tiny.prepared(tmp_path)
     training = Training(given, found, tmp_path / "out", say=lambda line: None)
     training.model.train()
     frozen = training.model.model.layers[0].eval()
@@ -168,7 +132,7 @@ def test_reading_leaves_every_mode_as_it_was(tmp_path):
 
 
 def test_terms_of_micro_steps_are_shared(tmp_path):
-    given, found = prepared(tmp_path)
+    given, found = tiny.prepared(tmp_path)
     training = Training(given, found, tmp_path / "out", say=lambda line: None)
     training.current_gradient_accumulation_steps = 4
     assert float(training.share(torch.tensor(8.0))) == 2.0
@@ -176,7 +140,7 @@ def test_terms_of_micro_steps_are_shared(tmp_path):
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_a_number_that_is_none_ends_the_run(tmp_path, value):
-    given, found = prepared(tmp_path)
+    given, found = tiny.prepared(tmp_path)
     training = Training(given, found, tmp_path / "out", say=lambda line: None)
     training.note(away=value)
     with pytest.raises(BrokenCheckpoint, match=f"away is {value}"):

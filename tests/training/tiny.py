@@ -18,7 +18,8 @@ from safetensors.torch import load_file
 from transformers import TrainerCallback
 
 from geoaudit.model.quiet import no_progress_bars
-from geoaudit.training import recipe, run
+from geoaudit.training import preparing, recipe, run
+from geoaudit.training.trainer import Prepared
 from tests.model.families import TOKENS, tiny_model
 from tests.model.planted import HARMFUL, HARMLESS, word_tokenizer
 
@@ -76,6 +77,14 @@ def train(folder: Path, out: Path, *, callbacks: tuple[Any, ...] = (), **changes
     finally:
         if callbacks:
             run.monitors = monitors
+
+
+def prepared(folder: Path, **changes: Any) -> tuple[recipe.Recipe, Prepared]:
+    """The recipe with changes, and what its run starts from."""
+    given = recipe.read(write(folder, **changes))
+    base = preparing.base_of(given)
+    how: dict[str, Any] = {"store": folder / "store", "device": "cpu", "say": lambda line: None}
+    return given, preparing.prepare(given, base, run="r", **how)
 
 
 def weights(checkpoint: Path) -> dict[str, Any]:
