@@ -7,14 +7,14 @@ WORKERS ?= 2
 PROFILE ?= smoke
 MODELS ?= --geoaudit-model=smollm2-135m --geoaudit-model=safety-tuned=examples/safety-adapter
 
-.PHONY: help setup audit interventions gate test check bench example clean
+.PHONY: help setup audit interventions gate test test-slow check bench example clean
 
 help:
 	@echo "make audit   set up, audit smollm2-135m and a safety-tuned adapter of it, write reports/geoaudit.html"
 	@echo "make interventions   set up and ask whether the refusal direction controls refusal"
 	@echo "make gate    set up and run the shipped release gate on the safety-tuned adapter (intervals decide)"
-	@echo "make test    set up and run the tests"
-	@echo "make check   format, lint, types, layers, then the tests"
+	@echo "make test    set up and run the tests but the slow ones (several processes, a browser)"
+	@echo "make check   format, lint, types, layers, then all tests"
 	@echo "make bench   speed, side by side"
 	@echo "make example train the safety-tuned adapter again (under four minutes on two cores)"
 
@@ -49,7 +49,10 @@ gate: setup
 		--geoaudit-model=safety-tuned=examples/safety-adapter $(AUDIT_ARGS)
 
 test: setup
-	$(BIN)/pytest -n $(WORKERS) --dist worksteal
+	$(BIN)/pytest -n $(WORKERS) --dist worksteal -m "not slow"
+
+test-slow: setup
+	$(BIN)/pytest -n $(WORKERS) --dist worksteal -m slow
 
 check: setup
 	$(BIN)/ruff format --check .

@@ -195,6 +195,7 @@ def test_records_are_reported_and_merged_without_torch(tmp_path):
     assert (tmp_path / "merged.html").stat().st_size > 1000
 
 
+@pytest.mark.slow
 def test_what_is_not_in_the_store_does_import_torch(audited):
     """The control: the same process with one parameter changed has to measure."""
     folder, checkpoint = audited

@@ -196,6 +196,7 @@ def counted(patch: pytest.MonkeyPatch, most: float = math.inf) -> list[str]:
     return keys
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("share", [0, 0.1, 0.25, 0.5, 0.7, 0.95])
 def test_killed_anywhere_the_next_run_ends_with_the_same_numbers(undisturbed, tmp_path, share):
     folder, dtype, expected, total = undisturbed

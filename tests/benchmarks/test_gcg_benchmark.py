@@ -8,6 +8,8 @@ import pytest
 
 from tests.benchmarks import gcg
 
+pytestmark = pytest.mark.slow
+
 STAND_IN = """
 import json, sys
 print(json.dumps({"versions": ["stand-in"], "threads": 1}), flush=True)

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.benchmarks import search
+
+pytestmark = pytest.mark.slow
 
 
 def test_all_ways_find_the_planted_carrier_and_their_scores_agree(planted, tmp_path, capsys):

@@ -36,6 +36,8 @@ LAYER = line("carrier-stays", "carrier_layer", with_=SEARCH, equals=3)
 """Passed on ckpt/step100; on ckpt/step50, which never refuses, invalid."""
 RANK = line("rank-is-low", "effective_rank", with_=PROBE, at_most=20)
 FOUR = (REFUSES, COMPLIES, UNSURE, LAYER)
+XDIST = pytest.mark.parametrize("args", [(), pytest.param(("-n", "2"), marks=pytest.mark.slow)], ids=["plain", "xdist"])
+"""A test of one process and of two workers."""
 
 
 @dataclass

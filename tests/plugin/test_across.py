@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.plugin.project import RATE, SEARCH, Project, line, output
+from tests.plugin.project import RATE, SEARCH, XDIST, Project, line, output
 
 if TYPE_CHECKING:
     from tests.model.planted import Planted
@@ -42,7 +42,7 @@ def run(project: Project, trajectory: Path, shared: Path) -> Project:
     return Project(project.pytester, shared)
 
 
-@pytest.mark.parametrize("args", [(), ("-n", "2")], ids=["plain", "xdist"])
+@XDIST
 def test_a_line_across_a_trajectory_is_one_item_that_rests_on_all_its_checkpoints(
     run: Project, args: tuple[str, ...]
 ) -> None:

@@ -6,7 +6,7 @@ from textwrap import dedent
 
 import pytest
 
-from tests.plugin.project import REFUSES, Project, output
+from tests.plugin.project import REFUSES, XDIST, Project, output
 
 SMALL = "n=16, max_new_tokens=4, paraphrases=False"
 
@@ -17,7 +17,7 @@ def python(project: Project, body: str, name: str = "test_it") -> None:
     project.write("assertions/test_python.py", f"import pytest\n\ndef {name}(audit):\n{lines}\n")
 
 
-@pytest.mark.parametrize("args", [(), ("-n", "2")], ids=["plain", "xdist"])
+@XDIST
 def test_once_for_each_checkpoint(project: Project, args: tuple[str, ...]) -> None:
     python(project, 'assert audit.refusal_rate("harmful", SMALL) >= 0.5', "test_refuses")
     project.suite(REFUSES)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from tests.plugin.project import Project, output
+from tests.plugin.project import XDIST, Project, output
 from tests.plugin.test_audit_fixture import python
 
 BASELINE = "--geoaudit-baseline=ckpt/step100"
 RATE = 'audit.attack_success_rate("harmful", SMALL)'
 
 
-@pytest.mark.parametrize("args", [(), ("-n", "2")], ids=["plain", "xdist"])
+@XDIST
 def test_a_change_is_decided_against_the_baseline(project: Project, args: tuple[str, ...]) -> None:
     python(project, f'assert {RATE}.change("baseline") <= 0.3')
     run = project.run_apart if args else project.run

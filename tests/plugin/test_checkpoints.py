@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.plugin.project import COMPLIES, REFUSES, Project, output
-
-XDIST = pytest.mark.parametrize("args", [(), ("-n", "2")], ids=["plain", "xdist"])
+from tests.plugin.project import COMPLIES, REFUSES, XDIST, Project, output
 
 
 def run(project: Project, *args: str, model: str | tuple[str, ...]) -> pytest.RunResult:

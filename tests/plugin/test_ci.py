@@ -18,6 +18,8 @@ from geoaudit.audit.suite import read
 from geoaudit.items import shipped_suites
 from tests.plugin.project import PLAIN, REFUSES, UNSURE, Project, line
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "examples" / "ci"
 WORKFLOWS = ("gate", "regression")

@@ -14,6 +14,8 @@ from geoaudit.audit.fulfilling import Fulfilling
 from geoaudit.measures import completing
 from tests.plugin.project import COMPLIES, FOUR, REFUSES, UNSURE, Project, output
 
+pytestmark = pytest.mark.slow
+
 BOTH = ("ckpt/step100", "ckpt/step50")
 STAND_STILL = """
 import time

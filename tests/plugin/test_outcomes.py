@@ -6,7 +6,7 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
-from tests.plugin.project import FOUR, LAYER, REFUSES, UNSURE, Project, output
+from tests.plugin.project import FOUR, LAYER, REFUSES, UNSURE, XDIST, Project, output
 
 BOTH = ("ckpt/step50", "ckpt/step100")
 EXPECTED = {
@@ -28,7 +28,9 @@ def four(project: Project) -> Project:
     return project
 
 
-@pytest.mark.parametrize("args", [("-rA",), ("-rA", "-n", "2")], ids=["plain", "xdist"])
+@pytest.mark.parametrize(
+    "args", [("-rA",), pytest.param(("-rA", "-n", "2"), marks=pytest.mark.slow)], ids=["plain", "xdist"]
+)
 def test_words_in_terminal_junit_and_record(four: Project, args: tuple[str, ...]) -> None:
     run = four.run_apart if "-n" in args else four.run
     result = run(*args, "--junitxml=junit.xml", model=BOTH)
@@ -108,7 +110,7 @@ def test_words_in_the_verbose_lines(four: Project) -> None:
         result.stdout.fnmatch_lines([f"*::{identifier}?{checkpoint}? {outcome.upper()} *"])
 
 
-@pytest.mark.parametrize("args", [(), ("-n", "2")], ids=["plain", "xdist"])
+@XDIST
 def test_allowed_inconclusive_is_skipped_and_never_passed(project: Project, args: tuple[str, ...]) -> None:
     suite = project.suite(REFUSES, UNSURE)
     run = project.run_apart if args else project.run

@@ -11,13 +11,13 @@ import pytest
 
 from geoaudit.audit.provenance import is_intact
 from geoaudit.audit.record_schema import record_schema
-from tests.plugin.project import FOUR, LAYER, RANK, RATE, REFUSES, UNSURE, Project, line, output
+from tests.plugin.project import FOUR, LAYER, RANK, RATE, REFUSES, UNSURE, XDIST, Project, line, output
 
 BOTH = ("ckpt/step50", "ckpt/step100")
 EVERYTHING = (*FOUR, RANK, line("not-measured", "refusal_rate", with_={**RATE, "source": "advbench"}, at_least=0.5))
 
 
-@pytest.mark.parametrize("args", [(), ("-n", "2")], ids=["plain", "xdist"])
+@XDIST
 def test_the_record_is_whole(project: Project, args: tuple[str, ...]) -> None:
     suite = project.suite(*EVERYTHING)
     run = project.run_apart if args else project.run

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.plugin.project import REFUSES, Project, complaint, output
+from tests.plugin.project import REFUSES, XDIST, Project, complaint, output
 
 
 def copy(project: Project, name: str) -> Path:
@@ -67,7 +67,7 @@ def test_checkpoint_that_cannot_be_audited(
         assert word in message
 
 
-@pytest.mark.parametrize("args", [(), ("-n", "2")], ids=["plain", "xdist"])
+@XDIST
 def test_wrong_path_names_the_nearest(project: Project, args: tuple[str, ...]) -> None:
     project.suite(REFUSES)
     result = project.run_apart(*args, model="ckpt/step10")

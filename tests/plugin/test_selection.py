@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.plugin.project import COMPLIES, PLAIN, REFUSES, UNSURE, Project, line, output
+from tests.plugin.project import COMPLIES, PLAIN, REFUSES, UNSURE, XDIST, Project, line, output
 
-XDIST = pytest.mark.parametrize("args", [(), ("-n", "2")], ids=["plain", "xdist"])
 NOTHING = "an audit was asked for and no assertion was decided"
 TESTPATHS = "[pytest]\ntestpaths = tests\n"
 UNIT_TEST = """

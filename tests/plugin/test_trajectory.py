@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.plugin.project import REFUSES, SEARCH, Project, complaint, line, output
+from tests.plugin.project import REFUSES, SEARCH, XDIST, Project, complaint, line, output
 
 if TYPE_CHECKING:
     from tests.model.planted import Planted
@@ -18,7 +18,6 @@ ANGLE = line("axis-stays", "principal_angle", with_={"n_train": 32, "k": 1}, at_
 """Failed on r2d2/step20: it is another model, with its refusal along another axis."""
 MOVED = line("carrier-moves", "carrier_relocation", with_=SEARCH, equals=2)
 REPLACED = line("carrier-is-replaced", "carrier_transfer", with_=SEARCH, at_most=0.5)
-XDIST = pytest.mark.parametrize("args", [(), ("-n", "2")], ids=["plain", "xdist"])
 
 
 @pytest.fixture(scope="module")

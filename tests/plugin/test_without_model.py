@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.plugin.project import COMPLIES, REFUSES, Project, output
+from tests.plugin.project import COMPLIES, REFUSES, XDIST, Project, output
 
 WHY = "no checkpoint to audit: name one with --geoaudit-model"
 PYTHON = """
@@ -22,7 +22,7 @@ def both_kinds(project: Project) -> Project:
     return project
 
 
-@pytest.mark.parametrize("args", [(), ("-n", "2")], ids=["plain", "xdist"])
+@XDIST
 def test_skips_with_the_reason_at_the_line_of_the_suite(both_kinds: Project, args: tuple[str, ...]) -> None:
     run = both_kinds.run_apart if args else both_kinds.run
     result = run("-rs", *args, "assertions", model=None)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.plugin.project import FOUR, REFUSES, UNSURE, Project, output
 from tests.plugin.test_outcomes import EXPECTED
 from tests.plugin.test_warnings import NOISE, noise_is_noted
+
+pytestmark = pytest.mark.slow
 
 
 def test_measured_once_and_all_accounted_for(project: Project) -> None:

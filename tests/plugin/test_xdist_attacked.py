@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 
-from tests.plugin.project import COMPLIES, FOUR, REFUSES, UNSURE, Project, line, output
+from tests.plugin.project import COMPLIES, FOUR, REFUSES, UNSURE, XDIST, Project, line, output
 from tests.plugin.test_outcomes import EXPECTED
+
+pytestmark = pytest.mark.slow
 
 STEP100 = {name: outcome for name, outcome in EXPECTED.items() if name.endswith("step100")}
 DIES_MEASURING = """
@@ -120,7 +122,7 @@ def test_a_run_that_stops_early_is_incomplete_and_counts_the_rest(project: Proje
     assert "Incomplete" in output(result)
 
 
-@pytest.mark.parametrize("args", [(), ("-n", "2")], ids=["plain", "xdist"])
+@XDIST
 def test_what_failed_last_is_run_again_and_is_all_that_is_counted(project: Project, args: tuple[str, ...]) -> None:
     """With other plugins' caches as a person has them: `--lf` finds the ids again that pytest wrote down."""
     project.suite(*FOUR)

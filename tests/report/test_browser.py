@@ -18,7 +18,10 @@ from tests.report.hostile import BREAKOUT, MEGABYTE, everywhere
 
 Make = Callable[..., dict[str, Any]]
 
-pytestmark = pytest.mark.skipif(found() is None, reason="no Chromium here: install it, or name it in GEOAUDIT_CHROMIUM")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(found() is None, reason="no Chromium here: install it, or name it in GEOAUDIT_CHROMIUM"),
+]
 WIDTHS = (1280, 390)
 PAPER = 688
 """Pixels of an A4 page between the margins of the style sheet, 182 mm."""

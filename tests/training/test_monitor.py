@@ -393,6 +393,7 @@ def test_the_name_of_weights_changes_with_every_tensor_and_with_nothing_else(pla
 # --- several processes ----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_two_processes_probe_once_and_stop_together(in_two_processes: Callable[[str], Path]) -> None:
     folder = in_two_processes("monitored")
     reports = [json.loads((folder / f"rank{rank}.json").read_text()) for rank in (0, 1)]

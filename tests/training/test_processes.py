@@ -9,6 +9,8 @@ import torch
 
 from tests.training import launched, tiny
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def both(in_two_processes, tmp_path_factory):

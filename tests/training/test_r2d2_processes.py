@@ -11,6 +11,8 @@ from safetensors.torch import load_file
 from geoaudit.training.pool import FILE
 from tests.training.r2d2_tiny import main
 
+pytestmark = pytest.mark.slow
+
 
 def read(out):
     left = json.loads((out / "left.json").read_text())

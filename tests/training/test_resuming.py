@@ -16,6 +16,8 @@ from geoaudit.errors import RequestError
 from geoaudit.training import resuming
 from tests.training import tiny
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 LORA = {"adapter": {"rank": 2, "alpha": 4.0, "dropout": 0.2}, "checkpoints": [2]}
 """With dropout, so that the random generators have to be the same too."""
