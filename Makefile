@@ -6,11 +6,14 @@ STAMP = $(VENV)/.set-up
 WORKERS ?= 2
 PROFILE ?= smoke
 MODELS ?= --geoaudit-model=smollm2-135m --geoaudit-model=safety-tuned=examples/safety-adapter
+# three of the five checkpoints that are shipped of this run: its start, what it was at a fifth of it, and its end
+RUN ?= $(foreach step,0 100 500,--geoaudit-model=examples/trajectories/r2d2/step$(step))
 
-.PHONY: help setup audit interventions gate test test-slow check bench example clean
+.PHONY: help setup audit suites interventions gate test test-slow check bench example clean
 
 help:
-	@echo "make audit   set up, audit smollm2-135m and a safety-tuned adapter of it, write reports/geoaudit.html"
+	@echo "make audit   set up, audit three checkpoints of an R2D2 training of smollm2-135m, write reports/geoaudit.html"
+	@echo "make suites  set up, audit smollm2-135m and a safety-tuned adapter of it by the shipped suites"
 	@echo "make interventions   set up and ask whether the refusal direction controls refusal"
 	@echo "make gate    set up and run the shipped release gate on the safety-tuned adapter (intervals decide)"
 	@echo "make test    set up and run the tests but the slow ones (several processes, a browser)"
@@ -34,9 +37,14 @@ $(STAMP): pyproject.toml constraints.txt
 # The audit succeeds when it ran to its end: red assertions are its result, not a failure of make. pytest's own exit
 # code is printed with the reason.
 audit: setup
+	@$(BIN)/python tests/tools/audit.py $(BIN)/pytest --geoaudit-profile=$(PROFILE) --geoaudit-suite=trajectory \
+		$(RUN) $(AUDIT_ARGS)
+
+# Everything that is asked of one checkpoint within minutes.
+LONG = adaptive gate interventions paper-r2d2 trajectory
+suites: setup
 	@$(BIN)/python tests/tools/audit.py $(BIN)/pytest --geoaudit-profile=$(PROFILE) $(MODELS) \
-		--ignore=assertions/gate.audit.yaml --ignore=assertions/interventions.audit.yaml \
-		--ignore=assertions/adaptive.audit.yaml --ignore=assertions/paper-r2d2.audit.yaml $(AUDIT_ARGS)
+		$(foreach suite,$(LONG),--ignore=assertions/$(suite).audit.yaml) $(AUDIT_ARGS)
 
 # Interventions take a minute or two a line, which is why `make audit` leaves them out.
 interventions: setup

@@ -44,6 +44,8 @@ MOST_COMBINED = 40
 ELSEWHERE = {"beliefs", "coupling", "drift", "independence", "relocation", "reply_inversion", "transfer"}
 """Families whose numbers need more than one planted model that refuses exactly the harmful prompts: four filled cells,
 or another checkpoint. `test_beliefs`, `test_coupling` and so on have them."""
+MANY_EDITS = {"intervention_sensitivity", "dose_response", "causal_rank", "causal_matrix"}
+"""Measures that compute every variant under many edits; `test_interventions` and so on ask them less, and always."""
 HERE = [
     measure
     for measure in MEASURES.values()
@@ -186,7 +188,10 @@ def test_probe_pairs_are_aligned_for_every_n():
 # --- on a real bench -------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module", params=HERE, ids=[measure.name for measure in HERE])
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(one, id=one.name, marks=[pytest.mark.slow] if one.name in MANY_EDITS else []) for one in HERE],
+)
 def measured(request, evidence):
     """A measure, and of each variant its parameters, what it asked for and what it gave. Made once for the tests."""
 

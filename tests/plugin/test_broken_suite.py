@@ -45,6 +45,7 @@ def test_exit_2_and_nothing_is_run(broken: Project, args: tuple[str, ...], model
     assert not (broken.path / "reports").exists()
 
 
+@pytest.mark.slow
 def test_is_red_under_xdist(broken: Project) -> None:
     result = broken.run_apart("-n", "2")
     assert result.ret == 1  # xdist makes 1 of an error in collection

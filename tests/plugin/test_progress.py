@@ -56,6 +56,7 @@ def test_quiet_is_quiet(project: Project) -> None:
     assert said == ["geoaudit: 1 passed (every assertion passed)"]
 
 
+@pytest.mark.slow
 def test_the_estimate_learns_from_this_machine_and_not_from_loading(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -75,6 +76,7 @@ def test_the_estimate_learns_from_this_machine_and_not_from_loading(
     assert timings["generate"] < 1
 
 
+@pytest.mark.slow
 def test_another_process_is_waited_for(project: Project) -> None:
     project.suite(REFUSES)
     project.run()

@@ -159,6 +159,7 @@ def test_hostile_names_of_folders(project: Project, name: str) -> None:
         assert not {"\x1b", "\u202e"} & set(text)
 
 
+@pytest.mark.slow
 def test_hostile_names_under_xdist(project: Project) -> None:
     names = [name.replace("/", "-") for name in HOSTILE.values()]
     for name in names:

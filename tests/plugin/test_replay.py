@@ -163,6 +163,7 @@ def test_records_of_single_checkpoints_are_merged(project: Project) -> None:
     assert [one["file"] for one in record["merged"]] == ["ckpt-step100.json", "ckpt-step50.json"]
 
 
+@pytest.mark.slow
 def test_under_xdist(audited: Project) -> None:
     alone = audited.run("--geoaudit-replay=audit.json", model=None).parseoutcomes()
     before = audited.outcomes(REPLAYED)

@@ -36,7 +36,12 @@ def unit_tests_ran(project: Project) -> bool:
 
 @pytest.mark.parametrize(
     ("args", "ini"),
-    [((), ""), ((), TESTPATHS), (("-n", "2"), ""), (("-n", "2"), TESTPATHS)],
+    [
+        ((), ""),
+        ((), TESTPATHS),
+        pytest.param(("-n", "2"), "", marks=pytest.mark.slow),
+        pytest.param(("-n", "2"), TESTPATHS, marks=pytest.mark.slow),
+    ],
     ids=["plain", "plain-testpaths", "xdist", "xdist-testpaths"],
 )
 def test_no_unit_tests_by_accident(with_unit_tests: Project, args: tuple[str, ...], ini: str) -> None:

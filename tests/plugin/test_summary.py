@@ -22,7 +22,10 @@ def summary(project: Project) -> str:
     return path.read_text(encoding="utf-8") if path.exists() else ""
 
 
-@pytest.mark.parametrize("args", [(), ("-n", "2"), ("-p", "no:terminal"), ("-q", "--no-summary", "--tb=no")])
+@pytest.mark.parametrize(
+    "args",
+    [(), pytest.param(("-n", "2"), marks=pytest.mark.slow), ("-p", "no:terminal"), ("-q", "--no-summary", "--tb=no")],
+)
 def test_once_from_the_controller(job: Project, args: tuple[str, ...]) -> None:
     run = job.run_apart if "-n" in args else job.run
     assert run(*args).ret == 1

@@ -25,6 +25,7 @@ completing._generate = noisy
 """
 
 
+@pytest.mark.slow
 def test_cold_run_with_warnings_as_errors(project: Project) -> None:
     """From nothing, with everything that torch and transformers warn of when they are imported and used."""
     project.write("conftest.py", NOISE)

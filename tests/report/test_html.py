@@ -216,6 +216,7 @@ def test_a_file_of_long_strings_is_small(make_record: Make):
     assert len(html.render(record).encode()) < 1_000_000
 
 
+@pytest.mark.slow
 def test_every_string_of_the_record_is_escaped(small: dict[str, Any], known: set[tuple[str, str]]):
     shown = visible(PAYLOAD)
     found = set()
