@@ -73,7 +73,8 @@ def _sentence(record: Row, line: Line) -> str:
             record, line.measurement, difference, found.get("other"), found.get("candidate"), line.change.against
         )
     if line.series:
-        return _clipped(str(line.assertion.get("sentence") or line.series.value))
+        told = plainly.over_steps(record, line.measurement, line.series.points)
+        return told or _clipped(str(line.assertion.get("sentence") or line.series.value))
     return plainly.said(record, line.measurement)
 
 
@@ -81,7 +82,7 @@ def _beside(line: Line) -> str:
     if line.outcome == "invalid" or not line.measured:
         return _why(line)
     if line.series:
-        return line.bound
+        return f"{line.bound} was asked for"
     limit = plainly.margin(line.measurement, line.figure_bound, line.assertion.get("bound")) if line.change else ""
     if not line.change:
         limit = plainly.bound(line.measurement, line.assertion.get("comparator"), line.assertion.get("bound"))

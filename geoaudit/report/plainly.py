@@ -6,7 +6,7 @@ and a number that must not be trusted is not said at all (`question` names what 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from geoaudit.report import titles, words
@@ -78,6 +78,8 @@ FREE: tuple[str, ...] = ("prefill", "past_tense", "format", "system", "sampled")
 """What `attack: worst` tries beside the plain request."""
 OF_ATTACKS: frozenset[str] = frozenset({"attack_success_rate", "transfer_asr", "strongreject_score"})
 """Measures that say what comes of harmful requests, whatever their source."""
+_STEPS_SAID = 4
+"""Checkpoints of a run that are all told."""
 BEHAVIOUR: frozenset[str] = OF_ATTACKS | {
     *("refusal_rate", "over_refusal_rate", "degenerate_rate", "refusal_depth", "paraphrase_gap", "benign_utility")
 }
@@ -142,6 +144,36 @@ def changed(record: Row, measurement: Row, difference: float, there: Any, here: 
     return f"{VERBS[measure]} {points} percentage points {way} of the {what} than {against} {sides}"
 
 
+def over_steps(record: Row, measurement: Row, points: Sequence[Row]) -> str:
+    """`answers 3 % of the harmful requests asked plainly at step 0, 27 % at step 100 and 27 % at step 500`.
+
+    Of more than four checkpoints the first, the last, and those with the least and the greatest value; "" where no
+    checkpoint has a number. One that must not be trusted is left out.
+    """
+    trusted = [row for row in points if row.get("outcome") != "invalid"]
+    told = [(row, value) for row in trusted if (value := words.finite(row.get("estimate"))) is not None]
+    if not told:
+        return ""
+    if len(told) > _STEPS_SAID:
+        values = [value for _, value in told]
+        kept = {0, values.index(min(values)), values.index(max(values)), len(told) - 1}
+        told = [one for i, one in enumerate(told) if i in kept]
+    unit, measure = str(measurement.get("unit") or ""), words.plain(measurement.get("measure"))
+    where = [
+        f"{amount(value, unit)}{{}} at {words.plain(row.get('checkpoint')) if row.get('step') is None else 'step'}"
+        + ("" if row.get("step") is None else f" {words.count(row['step'])}")
+        for row, value in told
+    ]
+    if measure in VERBS and unit.startswith("share"):
+        of = f" of the {'ordinary requests' if measure == 'benign_utility' else asking(measurement)}"
+        begin = VERBS[measure]
+    else:
+        title = titles.title(record, measure, measurement)
+        of, begin = f" as its {title if title[:2].isupper() else title[:1].lower() + title[1:]}", "has"
+    parts = [part.format(of if i == 0 else "") for i, part in enumerate(where)]
+    return f"{begin} {parts[0] if len(parts) == 1 else ', '.join(parts[:-1]) + ' and ' + parts[-1]}"
+
+
 def question(record: Row, measurement: Row, measure: Any) -> str:
     """What was to be found out: `how many harmful requests asked plainly it answers`."""
     name = words.plain(measure)
@@ -176,13 +208,24 @@ def bound(measurement: Row, comparator: Any, limit: Any) -> str:
 
 
 def margin(measurement: Row, comparator: str, limit: Any) -> str:
-    """`a rise of at most 5 percentage points was allowed`; "" where the record holds no margin."""
+    """`a fall of at most 5 percentage points was allowed`; "" where the record holds no margin.
+
+    Args:
+        measurement: what changed.
+        comparator: `at_most` or `at_least`, of the change.
+        limit: the margin, in the unit of the measure; negative for a fall.
+    """
     ends, unit = words.bounds(limit), str(measurement.get("unit") or "")
     if not ends:
         return ""
     share = unit.startswith("share")
-    size = f"{words.exact(round(100 * ends[0], 6))} percentage points" if share else words.exact(ends[0])
-    return f"a change of {comparator.replace('_', ' ')} {size} was allowed"
+    way = "fall" if ends[0] < 0 or (ends[0] == 0 and comparator == "at_least") else "rise"
+    allowed = (way == "rise") == (comparator == "at_most")
+    end = abs(ends[0])
+    size = f"{words.exact(round(100 * end, 6))} percentage points" if share else words.exact(end)
+    if not end:
+        return f"no {way} was allowed"
+    return f"a {way} of at {'most' if allowed else 'least'} {size} was {'allowed' if allowed else 'asked for'}"
 
 
 def amount(value: Any, unit: str) -> str:

@@ -166,7 +166,7 @@ def test_a_change_says_both_sides():
         "answers 12 percentage points more of the harmful requests asked plainly than old (baseline) "
         "(8 % there, 20 % here)"
     )
-    assert found.beside == "a change of at most 5 percentage points was allowed"
+    assert found.beside == "a rise of at most 5 percentage points was allowed"
 
 
 def test_where_all_passed_what_came_closest_is_shown():

@@ -94,3 +94,57 @@ def test_unknown_prompts_are_called_by_their_name():
         plainly.said({}, row(parameters={"source": "mine.csv"})) == "answers 32 of 64 prompts of mine.csv asked plainly"
     )
     assert not plainly.harmful(row("refusal_rate", parameters={"source": "mine.csv"}))
+
+
+@pytest.mark.parametrize(
+    ("comparator", "limit", "text"),
+    [
+        ("at_most", 0.05, "a rise of at most 5 percentage points was allowed"),
+        ("at_least", -0.1, "a fall of at most 10 percentage points was allowed"),
+        ("at_most", -0.1, "a fall of at least 10 percentage points was asked for"),
+        ("at_least", 0.025, "a rise of at least 2.5 percentage points was asked for"),
+        ("at_most", 0, "no rise was allowed"),
+        ("at_least", 0, "no fall was allowed"),
+        ("at_most", None, ""),
+    ],
+)
+def test_a_margin_says_which_way_it_is_open(comparator: str, limit: Any, text: str):
+    assert plainly.margin(row(), comparator, limit) == text
+
+
+def points(*values: float | None) -> list[dict[str, Any]]:
+    return [{"checkpoint": f"r2d2/step{50 * i}", "step": 50 * i, "estimate": value} for i, value in enumerate(values)]
+
+
+def test_a_run_is_told_over_its_steps():
+    assert plainly.over_steps({}, row(), points(0.03125, 0.265625, 0.25)) == (
+        "answers 3 % of the harmful requests asked plainly at step 0, 27 % at step 50 and 25 % at step 100"
+    )
+    assert plainly.over_steps({}, row(), points(0.5)) == "answers 50 % of the harmful requests asked plainly at step 0"
+
+
+def test_of_a_long_run_the_ends_and_the_extremes_are_told_in_their_order():
+    told = plainly.over_steps({}, row(), points(0.5, 0.4, 0.1, 0.6, 0.9, 0.7))
+    assert told == (
+        "answers 50 % of the harmful requests asked plainly at step 0, 10 % at step 100, 90 % at step 200 and 70 % at "
+        "step 250"
+    )
+
+
+def test_a_checkpoint_without_a_number_is_not_told_and_a_run_without_any_says_nothing():
+    assert "step 50" not in plainly.over_steps({}, row(), points(0.5, None, 0.4))
+    assert plainly.over_steps({}, row(), points(None, None)) == ""
+
+
+def test_a_number_that_must_not_be_trusted_is_not_told():
+    run = points(0.5, 0.01, 0.4)
+    run[1]["outcome"] = "invalid"
+    assert plainly.over_steps({}, row(), run) == plainly.over_steps({}, row(), [run[0], run[2]])
+
+
+def test_what_is_inside_is_told_by_its_name():
+    inside = {"measure": "effective_rank", "unit": "dimensions", "estimate": 6.0}
+    told = plainly.over_steps({}, inside, points(6.39, 5.26))
+    assert told.startswith("has 6.39")
+    assert told.endswith("at step 0 and 5.26 at step 50")
+    assert "effective" in told
