@@ -44,8 +44,9 @@ class Records:
         for record in records:
             for checkpoint in record["checkpoints"]:
                 measured.setdefault(checkpoint["name"], [])
+            untrusted = set(_untrusted(record["assertions"]))
             for one in record["measurements"]:
-                measured.setdefault(one["checkpoint"], []).append(one)
+                measured.setdefault(one["checkpoint"], []).append({**one, "untrusted": one["key"] in untrusted})
             for run in record["trajectories"]:
                 steps.update(run["steps"])
             claims += record["assertions"]
@@ -68,6 +69,19 @@ class Records:
         return PAPERS.get(regime, {}).get("start" if step == 0 else step or "", {}).get(name)
 
 
+def _untrusted(assertions: Iterable[Mapping[str, Any]]) -> Iterable[str]:
+    """Keys of measurements that came out invalid where they were decided, which their own flags do not tell.
+
+    Unreadable answers are such a reason: the rate of a model that says nothing is a plain zero.
+    """
+    for one in assertions:
+        if one.get("kind") == "bound" and one["outcome"] == "invalid":
+            yield one["measurement"]
+        points = one.get("result", {}).get("points", ())
+        stopped = tuple(f"{row['checkpoint']}/" for row in points if row.get("outcome") == "invalid")
+        yield from (key for key in (one["measurement"], *one["others"]) if key.startswith(stopped))
+
+
 def short(value: float) -> str:
     """Three digits of a number, and no more than a table can bear."""
     return f"{value:.3f}" if abs(value) < 10 else f"{value:.1f}"
@@ -75,7 +89,7 @@ def short(value: float) -> str:
 
 def stopped(found: Found) -> bool:
     """Whether no verdict may rest on this number."""
-    return any(flag["effect"] == "stops" for flag in found["flags"])
+    return bool(found["untrusted"]) or any(flag["effect"] == "stops" for flag in found["flags"])
 
 
 def number(found: Found | None) -> str:

@@ -23,6 +23,7 @@ STOPS = {"name": "judge-flip", "effect": "stops", "sentence": "another judge dec
 
 def found(checkpoint: str, measure: str, estimate: float | None, *, n: int = 64, **more: Any) -> dict[str, Any]:
     return {
+        "key": more.pop("key", f"{checkpoint}/1"),
         "checkpoint": checkpoint,
         "measure": measure,
         "parameters": more.pop("parameters", {}),
@@ -85,6 +86,33 @@ def test_a_stopped_number_has_its_mark_and_a_missing_one_is_no_zero():
     assert cells(page, "Refusing what is safe, and being of use", "r2d2/step250")[3] == "—"
 
 
+def test_a_model_that_says_nothing_has_no_good_number():
+    """Unreadable answers stop a bound where it is decided; the number itself is zero and has no flag."""
+    direct = {"attack": "direct"}
+    silent = {**found("r2d2/step0", "attack_success_rate", 0.0, parameters=direct), "key": "r2d2/step0/k"}
+    line = {
+        "id": "l",
+        "measure": "attack_success_rate",
+        "checkpoint": "r2d2/step0",
+        "measurement": "r2d2/step0/k",
+        "others": [],
+        "sentence": "x",
+    }
+    assert cells(tables.page(records(silent)), "Behaviour", "r2d2/step0")[1] == "0.000"
+    bound = {**line, "kind": "bound", "outcome": "invalid"}
+    assert cells(tables.page(records(silent, claims=(bound,))), "Behaviour", "r2d2/step0")[1] == "0.000 †"
+    points = [{"checkpoint": "r2d2/step0", "outcome": "invalid"}, {"checkpoint": "r2d2/step25", "outcome": "passed"}]
+    run = {
+        **line,
+        "kind": "across",
+        "outcome": "failed",
+        "measurement": "r2d2/step25/k",
+        "others": ["r2d2/step0/k"],
+        "result": {"points": points},
+    }
+    assert cells(tables.page(records(silent, claims=(run,))), "Behaviour", "r2d2/step0")[1] == "0.000 †"
+
+
 def test_of_two_measurements_the_one_on_more_prompts_counts():
     few = found("r2d2/step0", "effective_rank", 9.0, n=10, parameters={"field": "paper"})
     many = found("r2d2/step0", "effective_rank", 2.0, n=20, parameters={"field": "paper"})
@@ -103,7 +131,14 @@ def test_places_are_position_and_layer():
 
 
 def test_claims_stand_with_outcome_and_reason_and_cannot_break_the_table():
-    claim = {"id": "holds", "checkpoint": "r2d2", "outcome": "inconclusive", "sentence": "a | b\nc"}
+    claim = {
+        "measurement": "",
+        "others": [],
+        "id": "holds",
+        "checkpoint": "r2d2",
+        "outcome": "inconclusive",
+        "sentence": "a | b\nc",
+    }
     assert "| holds | `r2d2` | inconclusive | a \\| b c |" in tables.page(records(claims=(claim,)))
 
 
